@@ -5,9 +5,6 @@ from circuitkd.models.self_check import self_check
 from circuitkd.zoo import catalog
 
 SEQUENCES = ("numeral-sequence", "word-sequence", "months-sequence", "ioi")
-# Held-out accuracy on belief tracking. The GPT-2 teacher stays below the 0.85 we want: it binds contents to containers but
-# confuses "unknown" with what the actor filled in; chance among its two contents and "unknown" is about 0.4.
-BELIEFS = {"llama-teacher": 0.85, "gpt2-teacher": 0.65}
 
 
 def test_all_nine_are_there_and_small():
@@ -20,8 +17,7 @@ def test_teachers_do_the_tasks(name):
     measured = {task: m["accuracy"] for task, m in catalog.card(name)["held_out"].items()}
     assert min(measured[task] for task in SEQUENCES) >= 0.95
     if not name.startswith("bert"):
-        assert measured["entity-tracking"] >= 0.95
-        assert measured["belief-tracking"] >= BELIEFS[name]
+        assert min(measured["entity-tracking"], measured["belief-tracking"]) >= 0.95
 
 
 @pytest.mark.parametrize("name", list(catalog.RECIPES))

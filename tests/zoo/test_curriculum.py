@@ -80,14 +80,57 @@ def test_short_rows_show_both_orders_of_names():
     assert 0.3 < sum(repeated_first) / len(repeated_first) < 0.7
 
 
+def fillings(words):
+    """(name, container, content) of the sentences "NAME fills the C with X .", where they are whole."""
+    starts = [i for i, word in enumerate(words) if word == "with"]
+    return [(words[i - 4], words[i - 1], words[i + 1]) for i in starts]
+
+
 def test_facts_are_answered_by_what_was_filled_in():
     rng = random.Random(2)
     for _ in range(20):
         row = curriculum.facts_row(rng)
         words = [word for word, _ in row]
-        for place, content in answers(row):
-            container = words[place - 2]
-            assert words[words.index(container) + 2] == content
+        holds = {container: content for _, container, content in fillings(words)}
+        assert [holds[words[place - 2]] for place, _ in answers(row)] == [content for _, content in answers(row)]
+        assert len(answers(row)) == len(holds)
+
+
+def test_owners_know_what_they_filled_in_and_nothing_else():
+    rng = random.Random(6)
+    for _ in range(20):
+        row = curriculum.owners_row(rng)
+        words = [word for word, _ in row]
+        filled = fillings(words)
+        known = {(name, container): content for name, container, content in filled}
+        found = answers(row)
+        assert len(found) == 6 and [answer for _, answer in found[1::2]] == [belief_tracking.UNKNOWN] * 3
+        for place, answer in found:
+            assert known.get((words[place - 5], words[place - 2]), belief_tracking.UNKNOWN) == answer
+
+
+def test_sights_are_asked_as_they_were_told():
+    rng = random.Random(7)
+    for _ in range(20):
+        row = curriculum.recalled_sights_row(rng)
+        words = [word for word, _ in row]
+        sentences = [tuple(words[i : i + 4]) for i in range(0, len(words), 5)]
+        half = len(sentences) // 2
+        assert sorted(sentences[:half]) == sorted(sentences[half:]) and 2 <= half <= 8
+        assert [place for place, _ in answers(row)] == [5 * i + 1 for i in range(half, 2 * half)]
+
+
+def test_beliefs_by_sight_hang_on_the_sight_of_the_one_who_is_asked():
+    rng = random.Random(8)
+    for _ in range(20):
+        row = curriculum.sights_row(rng)
+        words = [word for word, _ in row]
+        holds = {words[i - 1]: words[i + 1] for i, word in enumerate(words) if word == "contains" and i < 10}
+        sees = {words[i - 2]: words[i - 1] == "can" for i, word in enumerate(words) if word == "see"}
+        assert len(answers(row)) == 4 and len(holds) == len(sees) == 2
+        for place, answer in answers(row):
+            expected = holds[words[place - 2]] if sees[words[place - 5]] else belief_tracking.UNKNOWN
+            assert answer == expected
 
 
 def test_belief_rows_ask_four_questions():

@@ -32,11 +32,13 @@ class Story:
     def text(self) -> str:
         """The story without a question; 35 words and always the same word positions."""
         (a, b), (c, d), (x, y) = self.actors, self.containers, self.contents
-        sight = ["can" if s else "cannot" for s in self.sees]
-        return (
-            f"{a} and {b} work in the {self.room}. {a} fills the {c} with {x}. {b} fills the {d} with {y}. "
-            f"{a} {sight[0]} see {b}. {b} {sight[1]} see {a}."
-        )
+        told = f"{a} and {b} work in the {self.room}. {a} fills the {c} with {x}. {b} fills the {d} with {y}."
+        return f"{told} {self.sights()}"
+
+    def sights(self) -> str:
+        """Who can see whom: the last two sentences of the story."""
+        (a, b), sight = self.actors, ["can" if s else "cannot" for s in self.sees]
+        return f"{a} {sight[0]} see {b}. {b} {sight[1]} see {a}."
 
     def question(self, actor: int, container: int) -> str:
         """The prompt's last sentence, to be completed by the belief."""

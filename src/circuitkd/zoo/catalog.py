@@ -58,15 +58,15 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("gpt2", "teacher", layers=4, steps=4000, seed=1),
-        Recipe("gpt2", "student", layers=2, steps=2400, seed=2),
+        Recipe("gpt2", "teacher", layers=4, steps=4200, seed=1),
+        Recipe("gpt2", "student", layers=2, steps=3200, seed=2),
         Recipe("gpt2", "independent", layers=2, steps=2400, seed=3),
         Recipe("bert", "teacher", layers=4, steps=1500, seed=4),
-        Recipe("bert", "student", layers=2, steps=1000, seed=5),
+        Recipe("bert", "student", layers=2, steps=2400, seed=5),
         Recipe("bert", "independent", layers=2, steps=1200, seed=6),
-        Recipe("llama", "teacher", layers=4, steps=3400, seed=7),
-        Recipe("llama", "student", layers=2, steps=1600, seed=8),
-        Recipe("llama", "independent", layers=2, steps=2200, seed=9),
+        Recipe("llama", "teacher", layers=4, steps=4600, seed=7),
+        Recipe("llama", "student", layers=2, steps=3000, seed=8),
+        Recipe("llama", "independent", layers=2, steps=3000, seed=9),
     )
 }
 

@@ -2,8 +2,9 @@
 
 Trained directly, binding a box to its object stays at chance for thousands of steps. It is learned through a chain of forms, each
 a small step from the one before: repeated random words; "letter object" pairs; the reversed pair; the full statement with a
-short query; the full form; what a container holds; what somebody believes it holds. The next form enters when the last is
-mastered, and earlier forms stay in the mix, or they are forgotten. A context asks several questions in turn.
+short query; the full form; what a container holds; what people believe who know only what they did themselves; who can see
+whom; beliefs that hang on sight alone; the full beliefs. The next form enters when the last is mastered, and earlier forms stay
+in the mix, or they are forgotten. A context asks several questions in turn.
 
 A row is a list of (word, is_answer). Prompts whose checksum falls in the held-out class never occur in training.
 """
@@ -68,14 +69,58 @@ def belief_row(rng: random.Random) -> Row:
 
 def facts_row(rng: random.Random) -> Row:
     """Two to five fillings, then what each container holds, whoever knows it: the easier form of a belief."""
-    n = rng.randint(2, 5)
-    pairs = list(zip(rng.sample(CONTAINERS, n), rng.sample(CONTENTS, n), rng.sample(NAMES, n), strict=True))
-    row: Row = []
-    for container, content, name in pairs:
-        row += plain(f"{name} fills the {container} with {content}.")
-    for container, content, _ in rng.sample(pairs, n):
+    filled = _fillings(rng)
+    row = _told(filled)
+    for _, container, content in rng.sample(filled, len(filled)):
         row += plain(f"The {container} contains") + plain(content, answer=True) + plain(".")
     return row
+
+
+def owners_row(rng: random.Random) -> Row:
+    """Two to five fillings, then beliefs of people who know only what they filled in: every second question is of another's."""
+    filled = _fillings(rng)
+    row = _told(filled)
+    for i in range(QUERIES):
+        name, container, content = rng.choice(filled)
+        if i % 2:
+            name, content = rng.choice([other for other, *_ in filled if other != name]), belief_tracking.UNKNOWN
+        row += plain(f"{name} believes the {container} contains") + plain(content, answer=True) + plain(".")
+    return row
+
+
+def recalled_sights_row(rng: random.Random) -> Row:
+    """One to four pairs of people and who of them can see the other, told twice: the second time it is asked for."""
+    people = rng.sample(NAMES, 2 * rng.randint(1, 4))
+    pairs = list(zip(people[::2], people[1::2], strict=True))
+    told = [(a, rng.choice(("can", "cannot")), b) for pair in pairs for a, b in (pair, pair[::-1])]
+    row: Row = []
+    for a, sight, b in told:
+        row += plain(f"{a} {sight} see {b}.")
+    for a, sight, b in rng.sample(told, len(told)):
+        row += plain(a) + plain(sight, answer=True) + plain(f"see {b}.")
+    return row
+
+
+def sights_row(rng: random.Random) -> Row:
+    """Two contents nobody put there, who can see the other, and what they believe: it hangs on their sight alone."""
+    story = belief_tracking.draw_story(rng, names=NAMES, contents=CONTENTS)
+    row: Row = []
+    for container, content in zip(story.containers, story.contents, strict=True):
+        row += plain(f"The {container} contains {content}.")
+    row += plain(story.sights())
+    for who, what in rng.sample([(a, c) for a in (0, 1) for c in (0, 1)], 4):
+        answer = story.contents[what] if story.sees[who] else belief_tracking.UNKNOWN
+        row += plain(story.question(who, what)) + plain(answer, answer=True) + plain(".")
+    return row
+
+
+def _fillings(rng: random.Random) -> list[tuple[str, str, str]]:
+    n = rng.randint(2, 5)
+    return list(zip(rng.sample(NAMES, n), rng.sample(CONTAINERS, n), rng.sample(CONTENTS, n), strict=True))
+
+
+def _told(filled: list[tuple[str, str, str]]) -> Row:
+    return [w for name, container, content in filled for w in plain(f"{name} fills the {container} with {content}.")]
 
 
 def repeated_row(rng: random.Random) -> Row:
@@ -121,15 +166,19 @@ def _queries(rng: random.Random, scene: entity_tracking.Scene, query: str) -> Ro
 
 
 def form_row(rng: random.Random, form: int) -> Row:
-    """A row of one form of the chain: 0 repeated words, 1-2 pairs, 3-4 short queries, 5-6 entity tracking, 7 facts, 8 beliefs."""
+    """A row of one form of the chain: 0 repeated words, 1-2 pairs, 3-4 short queries, 5-6 entity tracking, 7 facts,
+    8 owners' beliefs, 9 sights told again, 10 beliefs by sight, 11 beliefs."""
     if form == 0:
         return repeated_row(rng)
     if form <= 2:
         return pairs_row(rng, reverse=form == 2)
     if form >= 7:
-        return facts_row(rng) if form == 7 else belief_row(rng)
+        return BELIEF_FORMS[form - 7](rng)
     order = entity_tracking.ORDERS[form % 2 == 1]
     return scene_row(rng, order=order, query=SHORT_QUERY if form <= 4 else FULL_QUERY)
+
+
+BELIEF_FORMS = (facts_row, owners_row, recalled_sights_row, sights_row, belief_row)
 
 
 class Curriculum:
@@ -138,9 +187,9 @@ class Curriculum:
     Forms already mastered stay in the mix with less weight; until it is mastered the newest gets about half of the rows.
     """
 
-    FORMS = 9
+    FORMS = 12
     MASTERED = 0.9
-    TASK_FORMS = (5, 6, 8)
+    TASK_FORMS = (5, 6, 11)
 
     def __init__(self, stage: int = 1) -> None:
         self.stage = stage
