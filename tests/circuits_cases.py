@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.tasks.base import Task
@@ -30,6 +32,28 @@ def model_for(name: str, dtype: torch.dtype = torch.float64) -> CircuitModel:
         if dtype == torch.float64 and type(module).__name__.endswith("RMSNorm"):
             module.forward = partial(rms_norm, module)
     return model
+
+
+def linear_model(name: str) -> CircuitModel:
+    """One without norms and activations: nothing is left that is not linear but attention weights."""
+    model = model_for(name)
+    for module in model.hf.modules():
+        if "Norm" in type(module).__name__ or "Activation" in type(module).__name__:
+            module.forward = lambda x: x
+    return model
+
+
+class FlopCount(TorchDispatchMode):
+    """Work of the matrix products run inside, backward ones too; torch's own counter refuses `autograd.grad`."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run it and count it."""
+        out = function(*args, **(kwargs or {}))
+        count = flop_registry.get(function._overloadpacket)
+        self.total += count(*args, **(kwargs or {}), out_val=out) if count else 0
+        return out
 
 
 def rms_norm(module: Any, x: torch.Tensor) -> torch.Tensor:

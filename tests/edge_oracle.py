@@ -8,6 +8,7 @@ of a batch; slow, and without any of the package's block functions.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
@@ -29,7 +30,10 @@ Values = dict[tuple[str, int], Tensor]  # ("embed", 0), ("z", layer), ("mlp", la
 
 
 class Oracle:
-    """All examples of a task as one right-padded batch. `kept`: a circuit; everything outside it stays replaced."""
+    """All examples of a task as one right-padded batch. `kept`: a circuit; everything outside it stays replaced.
+
+    `at`: the values that everything is frozen to, those of the clean run but in a copy made by `from_embedding`.
+    """
 
     def __init__(self, model: CircuitModel, task: BoundTask, kind: str, *, kept: set[Component] | None = None) -> None:
         self.model, self.task = model, task
@@ -41,7 +45,18 @@ class Oracle:
         with torch.no_grad(), edits(model, {c: self.constant(self.part(self.new, c)) for c in self.removed}):
             self.clean, logits = observed(model, self.tokens, self.lengths)
             self.base = self.metric(logits)
+        self.at, self.embedding = self.clean, None
         self.senders = (Component("embed"), *model.components)
+
+    def from_embedding(self, share: float) -> Oracle:
+        """The same where the base run starts at a mixture of clean (`share`) and replaced embedding; what a sender is
+        changed by stays the difference of its replacement and its clean value."""
+        other = copy.copy(self)
+        other.embedding = share * self.clean["embed", 0] + (1 - share) * self.new["embed", 0]
+        with torch.no_grad():
+            other.at, logits = observed(self.model, self.tokens, self.lengths, embedding=other.embedding)
+        other.base = self.metric(logits)
+        return other
 
     def effects(self, edges: Sequence[Edge]) -> np.ndarray:
         """Base minus patched [edge, example], for edges that are sorted by receiver."""
@@ -66,8 +81,9 @@ class Oracle:
         for component in self.model.components:
             share = torch.zeros(len(self.task), dtype=self.model.dtype, requires_grad=True)
             fixed = {component: self.constant(self.moved(component, share))}
-            total = -self.metric(hooked_logits(self.model, self.tokens, self.lengths, fixed)).sum()
-            found += torch.autograd.grad(total, share)
+            with edits(self.model, fixed):
+                _, logits = observed(self.model, self.tokens, self.lengths, embedding=self.embedding)
+            found += torch.autograd.grad(-self.metric(logits).sum(), share)
         return torch.stack(found).numpy()
 
     def patched(self, edges: Sequence[Edge], frozen: dict[Component, Run]) -> Tensor:
@@ -84,7 +100,10 @@ class Oracle:
                 fixed[receiver] = self.constant(self.mlp(receiver.layer, streams))
             else:
                 stack.enter_context(self.exchanged(receiver, slot, streams))
-            logits = hooked_logits(self.model, self.tokens.repeat(copies, 1), self.lengths.repeat(copies), fixed)
+            stack.enter_context(edits(self.model, fixed))
+            start = None if self.embedding is None else self.embedding.repeat(copies, 1, 1)
+            tokens, lengths = self.tokens.repeat(copies, 1), self.lengths.repeat(copies)
+            _, logits = observed(self.model, tokens, lengths, embedding=start)
         return torch.stack([self.metric(one) for one in logits.unflatten(0, (copies, -1))])
 
     def metric(self, logits: Tensor) -> Tensor:
@@ -117,6 +136,8 @@ class Oracle:
         return {key: torch.stack([padded(value(key, row), self.width) for row in range(len(runs))]) for key in keys}
 
     def part(self, values: Values, component: Component) -> Tensor:
+        if component.kind == "embed":
+            return values["embed", 0]
         if component.kind == "mlp":
             return values["mlp", component.layer]
         start = component.head * self.model.d_head
@@ -126,18 +147,15 @@ class Oracle:
         return lambda old: value.repeat(copies, 1, 1)
 
     def moved(self, sender: Component, share: Tensor) -> Tensor:
-        """What a sender writes, `share` [example] of the way from its value to its replacement."""
-        if sender.kind == "embed":
-            old, new = self.clean["embed", 0], self.new["embed", 0]
-        else:
-            old, new = self.part(self.clean, sender), self.part(self.new, sender)
-        return old + share[:, None, None].to(old) * (new - old)
+        """What a sender writes, `share` [example] of its change added."""
+        at, old, new = (self.part(values, sender) for values in (self.at, self.clean, self.new))
+        return at + share[:, None, None].to(old) * (new - old)
 
     def frozen_run(self, sender: Component, share: Tensor) -> Run:
         """Every head and MLP as in the base run but the sender: what is read at every site, and the logits."""
-        fixed = {c: self.constant(self.part(self.clean, c)) for c in self.model.components}
-        embedding = self.moved(sender, share) if sender.kind == "embed" else None
-        if embedding is None:
+        fixed = {c: self.constant(self.part(self.at, c)) for c in self.model.components}
+        embedding = self.moved(sender, share) if sender.kind == "embed" else self.embedding
+        if sender.kind != "embed":
             fixed[sender] = self.constant(self.moved(sender, share))
         with edits(self.model, fixed):
             return observed(self.model, self.tokens, self.lengths, embedding=embedding)

@@ -46,11 +46,16 @@ class Planted:
 
 
 class Features:
-    """Named features and their neurons. `words` have a feature in each of `BLOCKS` (`prev` serves as `moved` too)."""
+    """Named features and their neurons. `words` have a feature in each of `BLOCKS` (`prev` serves as `moved` too).
 
-    def __init__(self, words: tuple[str, ...]) -> None:
+    `heads` per layer; the number of features is rounded up so that they divide it.
+    """
+
+    def __init__(self, words: tuple[str, ...], *, positions: int = POSITIONS, heads: int = 2) -> None:
         self.words, self.index = words, {w: i for i, w in enumerate(words)}
-        self.count = len(BLOCKS) * len(words) + POSITIONS + 2 + JUNK
+        self.positions, self.heads = positions, heads
+        self.count = len(BLOCKS) * len(words) + positions + 2 + JUNK
+        self.count += -self.count % heads
         self.width = 2 * self.count
         self.scale = CONSTANT / self.width**0.5  # the standard deviation of a residual stream
         eye = torch.eye(self.count, dtype=torch.float64)
@@ -63,7 +68,8 @@ class Features:
 
     def at(self, name: str, number: int = 0) -> Tensor:
         """One of the features "position", "numeral", "constant", "junk" [feature]."""
-        offset = {"position": 0, "numeral": POSITIONS, "constant": POSITIONS + 1, "junk": POSITIONS + 2}[name]
+        end = self.positions
+        offset = {"position": 0, "numeral": end, "constant": end + 1, "junk": end + 2}[name]
         return torch.eye(self.count, dtype=torch.float64)[len(BLOCKS) * len(self.words) + offset + number]
 
     def read(self, weights: Tensor) -> Tensor:
@@ -90,10 +96,12 @@ def induction(seed: int = 0, *, n: int = 24) -> Planted:
     f = Features(SYMBOLS)
     here = torch.stack([f.at("position", p) for p in range(POSITIONS)], 1)
     before = torch.stack([f.at("position", p + 1) for p in range(POSITIONS - 1)], 1)
-    copier = _head(f, query=12 * before, key=here[:, :-1], value=f.block("tok").T, output=f.block("prev"))
-    finder = _head(f, query=8 * f.block("tok").T, key=f.block("prev").T, value=f.block("tok").T, output=f.block("out"))
-    heads = {(0, 0): copier, (0, 1): _idle_head(f, 1), (1, 0): finder, (1, 1): _idle_head(f, 2)}
-    model = _model(f, heads, mlps={}, name="planted-induction")
+    copier = make_head(f, query=12 * before, key=here[:, :-1], value=f.block("tok").T, output=f.block("prev"))
+    finder = make_head(
+        f, query=8 * f.block("tok").T, key=f.block("prev").T, value=f.block("tok").T, output=f.block("out")
+    )
+    heads = {(0, 0): copier, (0, 1): idle_head(f, 1), (1, 0): finder, (1, 1): idle_head(f, 2)}
+    model = make_model(f, heads, mlps={}, name="planted-induction")
     task = Task("planted-induction", _many(_induction_example, seed, n=n), origin="generated")
     edges = "embed->L0H0<v> L0H0->L1H0<k> embed->L1H0<q> embed->L1H0<v> L1H0->logits"
     return _planted(model, task, "L0H0 L1H0", edges)
@@ -104,12 +112,12 @@ def successor(seed: int = 0, *, n: int = 24) -> Planted:
     f = Features((*NUMERALS, "and", "to"))
     recent = torch.stack([20 * f.at("numeral") + 4 * sum(p * f.at("position", p) for p in range(POSITIONS))], 1)
     ones = torch.stack([f.at("constant") / CONSTANT], 1)
-    mover = _head(f, query=ones, key=recent, value=f.block("tok").T, output=f.block("prev"))
-    heads = {(0, 0): _idle_head(f, 3), (0, 1): mover, (1, 0): _idle_head(f, 4), (1, 1): _idle_head(f, 5)}
+    mover = make_head(f, query=ones, key=recent, value=f.block("tok").T, output=f.block("prev"))
+    heads = {(0, 0): idle_head(f, 3), (0, 1): mover, (1, 0): idle_head(f, 4), (1, 1): idle_head(f, 5)}
     follows = torch.zeros(len(f.words), len(f.words), dtype=torch.float64)
     for i in range(len(NUMERALS) - 1):
         follows[i, i + 1] = 1.0
-    model = _model(f, heads, mlps={1: (2 * f.block("prev").T, follows @ f.block("out"))}, name="planted-successor")
+    model = make_model(f, heads, mlps={1: (2 * f.block("prev").T, follows @ f.block("out"))}, name="planted-successor")
     task = Task("planted-successor", _many(_successor_example, seed, n=n), origin="generated")
     return _planted(model, task, "L0H1 MLP1", "embed->L0H1<v> L0H1->MLP1 MLP1->logits")
 
@@ -141,9 +149,9 @@ def _successor_example(rng: random.Random, number: int) -> Example:
     return Example(str(number), clean, corrupted, f" {start + 3}", f" {start + 2}")
 
 
-def _head(f: Features, *, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> Head:
+def make_head(f: Features, *, query: Tensor, key: Tensor, value: Tensor, output: Tensor) -> Head:
     """Weights with d_head columns; scores are made free of the division by the root of d_head."""
-    size = f.width // 2
+    size = f.width // f.heads
 
     def wide(x: Tensor) -> Tensor:
         return torch.nn.functional.pad(x, (0, size - x.shape[1]))
@@ -153,7 +161,7 @@ def _head(f: Features, *, query: Tensor, key: Tensor, value: Tensor, output: Ten
     )
 
 
-def _idle_head(f: Features, seed: int) -> Head:
+def idle_head(f: Features, seed: int) -> Head:
     """Attends and copies at random, into features that nobody reads."""
     generator = torch.Generator().manual_seed(seed)
     junk = torch.stack([f.at("junk", i) for i in range(JUNK)])
@@ -161,21 +169,21 @@ def _idle_head(f: Features, seed: int) -> Head:
     def draw() -> Tensor:
         return 0.3 * torch.randn(f.count, JUNK, generator=generator, dtype=torch.float64)
 
-    return _head(f, query=draw(), key=draw(), value=draw(), output=0.3 * junk)
+    return make_head(f, query=draw(), key=draw(), value=draw(), output=0.3 * junk)
 
 
-def _model(
+def make_model(
     f: Features, heads: dict[tuple[int, int], Head], *, mlps: dict[int, tuple[Tensor, Tensor]], name: str
 ) -> CircuitModel:
     """The GPT-2 with these heads; an MLP is (input weights [feature, unit], output weights [unit, feature]), and its
     units are relu(input - 1). The other MLPs write to unread features."""
-    tokenizer = tiny_tokenizer()
+    tokenizer = tiny_tokenizer(f.words)
     config = GPT2Config(
         vocab_size=len(tokenizer),
-        n_positions=POSITIONS,
+        n_positions=f.positions,
         n_embd=f.width,
-        n_layer=2,
-        n_head=2,
+        n_layer=len(heads) // f.heads,
+        n_head=f.heads,
         n_inner=64,
         activation_function="relu",
         tie_word_embeddings=False,
@@ -190,7 +198,7 @@ def _model(
         for layer, block in enumerate(hf.transformer.h):
             block.ln_1.weight.fill_(1.0)
             block.ln_2.weight.fill_(1.0)
-            _fill_attention(f, block.attn, [heads[layer, head] for head in range(2)])
+            _fill_attention(f, block.attn, [heads[layer, head] for head in range(f.heads)])
             _fill_mlp(f, block.mlp, mlps.get(layer), seed=layer)
     return wrap(hf, tokenizer, name=name, check=False)
 
@@ -203,7 +211,7 @@ def _fill_ends(f: Features, hf: GPT2LMHeadModel, vocabulary: dict[str, int]) -> 
         numeral = f.at("numeral") if word in NUMERALS else torch.zeros_like(f.at("numeral"))
         body.wte.weight[token] = f.write((f.block("tok")[feature] + numeral)[None])[0]
         hf.lm_head.weight[token] = GAIN * f.read(f.block("out")[feature][:, None])[:, 0]
-    for position in range(POSITIONS):
+    for position in range(f.positions):
         place = f.at("position", position) + CONSTANT * f.at("constant")
         body.wpe.weight[position] = f.write(place[None])[0]
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from circuitkd import analysis as module
 from circuitkd.analysis import CompareOptions, compare, noise_curve, prepare, run_measure, run_sweep
+from circuitkd.circuits.screening import screened_sweep
 from circuitkd.comparison.notebook_preset import released_notebook
 from circuitkd.comparison.pair_similarity import Measures, notebook_similarity
 from circuitkd.comparison.pairs import MatchOptions
@@ -485,6 +486,28 @@ def test_an_impossible_noise_experiment_is_refused_before_any_run(options, messa
     teacher, student, _ = pair()
     with pytest.raises(ValueError, match=message):
         noise_curve(teacher, student, TASK, **options, execution=Execution(progress=must_not_run))
+
+
+def test_a_screened_comparison_ablates_the_largest_estimates_of_both_models():
+    teacher, student, whole = pair()
+    options = CompareOptions(screen=3)
+    found = compare(teacher, student, TASK, options=options)
+    for model, swept, full in zip((teacher, student), sweeps_of(found), sweeps_of(whole), strict=True):
+        assert_same(swept, screened_sweep(model, TASK, top=3).sweep)
+        assert len(swept.estimated) == len(model.components) - 3
+        measured = [i for i, c in enumerate(swept.components) if c not in swept.estimated]
+        np.testing.assert_allclose(swept.effects[measured], full.effects[measured], rtol=0, atol=1e-10)
+        sizes = f"{len(swept.estimated)} of {len(model.components)} components are estimated by attribution"
+        assert any(w.startswith(f"{model.name}: {sizes}") for w in found.warnings)
+    # the randomly initialised student is screened too
+    assert found.alignment.null.random_agreement != whole.alignment.null.random_agreement
+    assert found.manifest["effects"].startswith("ablation of the 3 components of largest attribution")
+    assert "effects" not in whole.manifest
+    # Where a model has no more components than that, all are ablated.
+    everything = compare(teacher, student, TASK, options=replace(QUICK, screen=15))
+    assert all(not swept.estimated for swept in sweeps_of(everything))
+    with pytest.raises(ValueError, match="screen must be at least 1 component, not 0: leave it out to ablate all"):
+        CompareOptions(screen=0)
 
 
 def test_steps_by_hand():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from circuitkd.circuits.screening import screened_sweep
 from circuitkd.comparison.alignment import PairScore
 from circuitkd.comparison.alignment_of_tokens import Units, common_units
 from circuitkd.comparison.measure import Measured, Points, example_patterns, measure, sample_points
@@ -38,20 +39,25 @@ SHOWN_EXAMPLES = 2
 @dataclass(frozen=True)
 class CompareOptions:
     """`score`: measures, matching, influence. `random_null`: also score a randomly initialised student. `notebook`:
-    also score as the released notebooks do ("ioi": as the IOI notebook, which neither rescales nor duplicates)."""
+    also score as the released notebooks do ("ioi": as the IOI notebook, which neither rescales nor duplicates).
+    `screen`: ablate only so many components of each model, those with the largest effects by attribution, and take
+    the estimates for the rest (None: ablate all)."""
 
     score: ScoreOptions = field(default_factory=ScoreOptions)
     random_null: bool = True
     notebook: bool | str = False
+    screen: int | None = None
 
     def __post_init__(self) -> None:
+        if self.screen is not None and self.screen < 1:
+            raise ValueError(f"screen must be at least 1 component, not {self.screen}: leave it out to ablate all")
         if self.notebook not in (True, False, "ioi"):
             raise ValueError(f"unknown notebook {self.notebook!r}: choose True, False, or 'ioi' for the IOI notebook")
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedPair:
-    """Two models, their tokens of the same examples, and where they are compared."""
+    """Two models, their tokens of the same examples, and where they are compared. `screen`: see `CompareOptions`."""
 
     models: tuple[CircuitModel, CircuitModel]
     tasks: tuple[BoundTask, BoundTask]
@@ -59,6 +65,7 @@ class PreparedPair:
     points: Points
     ablation: Ablation
     execution: Execution
+    screen: int | None = None
 
 
 def compare(
@@ -79,7 +86,7 @@ def compare(
     options = options or CompareOptions()
     widths = ((teacher.d_model, teacher.d_head), (student.d_model, student.d_head))
     check_widths(*widths, measures=options.score.measures, notebook=bool(options.notebook))
-    pair = prepare(teacher, student, task, ablation=ablation, execution=execution)
+    pair = replace(prepare(teacher, student, task, ablation=ablation, execution=execution), screen=options.screen)
     sweeps = (run_sweep(pair, 0), run_sweep(pair, 1))
     measured = (run_measure(pair, 0), run_measure(pair, 1))
     similarity = pair_similarity(*measured, measures=options.score.measures)
@@ -154,8 +161,12 @@ def prepare(
 
 
 def run_sweep(pair: PreparedPair, side: int, *, noise: Noise | None = None) -> SweepResult:
-    """The sweep of the teacher (0) or the student (1)."""
-    return sweep(pair.models[side], pair.tasks[side], ablation=pair.ablation, execution=pair.execution, noise=noise)
+    """The sweep of the teacher (0) or the student (1), screened where the pair says so."""
+    model, task, ablation, execution = pair.models[side], pair.tasks[side], pair.ablation, pair.execution
+    if pair.screen is None or pair.screen >= len(model.components):
+        return sweep(model, task, ablation=ablation, execution=execution, noise=noise)
+    assert noise is None, "attribution knows no noise"
+    return screened_sweep(model, task, top=pair.screen, ablation=ablation, execution=execution).sweep
 
 
 def run_measure(pair: PreparedPair, side: int, *, noise: Noise | None = None) -> Measured:
@@ -269,6 +280,8 @@ def _manifest(pair: PreparedPair, task: Task, summaries: tuple[ModelSummary, Mod
         "null_seed": str(NULL_SEED),
         "patterns": "by word" if pair.units[0].are_words else "by token",
     }
+    if pair.screen is not None:
+        facts["effects"] = f"ablation of the {pair.screen} components of largest attribution, attribution for the rest"
     for side, model, facts_of in zip(("teacher", "student"), pair.models, summaries, strict=True):
         facts[side] = f"{model.name} {facts_of.hf_class} {facts_of.dtype} {facts_of.fingerprint}"
         facts[f"{side}_tokenizer"] = f"{type(model.tokenizer).__name__}, {len(model.tokenizer)} tokens"

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from circuitkd.circuits.connected import NoCircuit
 from circuitkd.circuits.discovery import DiscoveryOptions, discover, evaluated, find_circuit, jaccard, threshold_sweep
 from circuitkd.circuits.graph import all_edges
 from circuitkd.circuits.kept import KeptScorer
@@ -59,6 +60,17 @@ def test_a_model_that_cannot_do_the_task_is_refused_unless_forced():
     found = discover(planted.model, task, force=True)
     assert set(found.components) == planted.components
     assert "the circuit was forced" in found.warnings[0]
+
+
+def test_a_model_that_may_only_be_guessing_is_refused_too():
+    planted = successor(n=8)
+    half = tuple(reversed_task(planted.task).examples[:4]) + planted.task.examples[4:]
+    scorer = KeptScorer(planted.model, replace(planted.task, examples=half))
+    full = scorer.values(scorer.everything)
+    assert full.min() < 0 < full.max()
+    verdict = "is not shown to do" if full.mean() > 0 else "cannot do"
+    with pytest.raises(NoCircuit, match=rf"{verdict} planted-successor: its mean .* \(95 % interval -\d.* to \d"):
+        find_circuit(scorer)
 
 
 def test_components_without_a_strong_path_are_dropped_with_a_warning():
@@ -139,6 +151,8 @@ def test_refuses_bad_options():
     planted = induction(n=8)
     with pytest.raises(ValueError, match=r"threshold 1.0 is outside \(0, 1\)"):
         discover(planted.model, planted.task, threshold=1.0)
+    with pytest.raises(ValueError, match="unknown criterion 'step': choose one of cumulative, marginal"):
+        DiscoveryOptions(criterion="step")
     with pytest.raises(ValueError, match=r"edge_share 1.5 is outside \[0, 1\)"):
         DiscoveryOptions(edge_share=1.5)
     with pytest.raises(ValueError, match="a sweep needs at least one threshold"):

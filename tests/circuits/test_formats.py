@@ -5,7 +5,7 @@ import pytest
 
 from circuitkd.circuits.circuit import Circuit, ModelShape
 from circuitkd.circuits.discovery import DiscoveryOptions, find_circuit
-from circuitkd.circuits.formats import GRAPHML, read_eap_ig, write_csv, write_eap_ig, write_graphml
+from circuitkd.circuits.formats import GRAPHML, read_circuit, read_eap_ig, write_csv, write_eap_ig, write_graphml
 from circuitkd.circuits.kept import KeptScorer
 from circuitkd.components import Component, Edge
 from planted import induction
@@ -74,6 +74,17 @@ def test_graphml_connects_a_group_with_the_heads_that_read_it(tmp_path):
     assert ("MLP0", "L1KV1", {"slot": "k", "score": "0.5"}) in edges
     assert ("L1KV1", "L1H2", {"slot": "reads"}) in edges
     assert len(edges) == 4
+
+
+def test_any_circuit_file_is_read_as_what_it_is(found, planted, tmp_path):
+    assert read_circuit(write_eap_ig(found, tmp_path / "g.json"), planted.model).edges == found.edges
+    assert read_circuit(found.save(tmp_path / "own.json"), planted.model) == found
+    assert read_circuit(found.save(tmp_path / "run"), planted.model) == found
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ValueError, match="is not a circuit of this version"):
+        read_circuit(tmp_path / "list.json", planted.model)
+    with pytest.raises(ValueError, match="does not exist: give a circuit file"):
+        read_circuit(tmp_path / "none.json", planted.model)
 
 
 def test_eap_ig_is_here_too(found, planted, tmp_path):

@@ -37,7 +37,7 @@ def test_of_what_heads_and_mlps_write(name):
     edits = {c: add(c) for c in model.components}
     total = oracle.metric(hooked_logits(model, oracle.tokens, oracle.lengths, edits)).sum()
     for per_receiver in (False, True):
-        for found in layer_gradients(run, per_receiver=per_receiver):
+        for found in layer_gradients(run, final_gradient(run), per_receiver=per_receiver):
             (of_mlp,) = torch.autograd.grad(total, added[Component("mlp", found.layer), "at"], retain_graph=True)
             heads = [added[Component("head", found.layer, head), "at"] for head in range(model.n_heads)]
             of_z = torch.cat(torch.autograd.grad(total, heads, retain_graph=True), dim=-1)
@@ -53,7 +53,7 @@ def test_receivers_share_out_the_gradient_of_the_stream(name):
     model, layer = run.model, 1
     entering = run.states[layer].resid_pre.detach().requires_grad_()
     (expected,) = torch.autograd.grad(run.rest(layer, entering).sum(), entering)
-    later, here = list(layer_gradients(run, per_receiver=True))[:2]
+    later, here = list(layer_gradients(run, final_gradient(run), per_receiver=True))[:2]
     assert (later.layer, here.layer) == (2, 1)
     total = here.attention.sum(0) + here.mlp + here.mlp_out
     assert here.attention.shape[0] == model.n_heads + 2 * model.n_kv_heads

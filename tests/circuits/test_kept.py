@@ -8,6 +8,8 @@ from circuitkd.circuits.pruning import prune
 from circuitkd.components import Component
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.interventions.execution import Execution
+from circuitkd.interventions.readout import PERFORMANCES
+from circuitkd.models.hooks import hooked_logits
 from circuitkd.tasks.base import Task
 from circuitkd.tasks.registry import TASKS
 from circuitkd.zoo.vocabulary import tokenizer
@@ -148,3 +150,49 @@ def test_refuses_components_the_model_does_not_have():
         ValueError, match=r"has no component L0KV1, L7H0: a circuit's nodes are its heads and MLPs, layers"
     ):
         scorer([Component("head", 7, 0), Component("kv", 0, 1)])
+
+
+@pytest.mark.parametrize("performance", ["accuracy", "log-probability"])
+def test_another_performance_is_measured_in_the_same_runs(performance, tmp_path):
+    model = model_for("llama")
+    bound = mixed_task().bind(model)
+    # One folder for all: finished pieces of one measure must not be taken for those of another.
+    execution = Execution(folder=tmp_path)
+    plain = KeptScorer(model, bound, execution=execution)
+    scorer = KeptScorer(model, bound, execution=execution, performance=performance)
+    edited = KeptScorer(model, bound, execution=execution, performance=performance)
+    for kept in draws(model)[:3]:
+        plain.values(kept)
+        values = replacement(model, bound, "mean-positional")
+        logits = [kept_logits(model, e, values(e), kept) for e in bound.examples]
+        probabilities = [
+            found.softmax(-1)[list(e.answers)].sum() for found, e in zip(logits, bound.examples, strict=True)
+        ]
+        wanted = {
+            "accuracy": [
+                float(int(found.argmax()) in e.answers) for found, e in zip(logits, bound.examples, strict=True)
+            ],
+            "log-probability": [float(p.log()) for p in probabilities],
+        }[performance]
+        np.testing.assert_allclose(scorer.values(kept), wanted, atol=1e-9)
+        np.testing.assert_array_equal(edited.values(kept), scorer.values(kept))
+    assert scorer.calls == 3 and edited.calls == 0
+    assert scorer.describe().startswith(PERFORMANCES[performance].definition)
+
+
+def kept_logits(model, example, values, kept):
+    """Logits at the answer of one example by hooks, everything outside `kept` replaced."""
+    edits = {}
+    for c in model.components:
+        if c not in kept:
+            here = slice(None) if c.head is None else slice(c.head * model.d_head, (c.head + 1) * model.d_head)
+            new = values["mlp" if c.head is None else "z", c.layer][:, here][None]
+            edits[c] = lambda old, new=new: new.expand_as(old).clone()
+    with torch.no_grad():
+        logits = hooked_logits(model, torch.tensor([example.clean]), torch.tensor([len(example.clean)]), edits)
+    return logits[0, example.answer_position]
+
+
+def test_an_unknown_performance():
+    with pytest.raises(ValueError, match="unknown measure of performance 'speed': choose one of logit-difference, acc"):
+        KeptScorer(model_for("gpt2"), mixed_task(), performance="speed")

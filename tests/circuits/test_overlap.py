@@ -7,7 +7,7 @@ from circuitkd.circuits.circuit import Circuit, ModelShape
 from circuitkd.circuits.discovery import DiscoveryOptions, find_circuit
 from circuitkd.circuits.graph import all_edges
 from circuitkd.circuits.kept import KeptScorer
-from circuitkd.circuits.overlap import best_matches, edge_count, overlap
+from circuitkd.circuits.overlap import best_matches, edge_count, overlap, require_models
 from circuitkd.comparison.result import MatchedPair
 from circuitkd.components import Component, Edge
 from planted import induction, successor
@@ -168,3 +168,6 @@ def test_refuses_circuits_of_other_models():
     other = Circuit(ModelShape.of(induction(n=8).model), "t", ())
     with pytest.raises(ValueError, match="the student's circuit belongs to planted"):
         overlap(teacher, other, comparison=comparison(""))
+    require_models(comparison(""), teacher=SHAPES["teacher"], student=SHAPES["student"])
+    with pytest.raises(ValueError, match=r"the student's circuit belongs to teacher .*: give circuits of those"):
+        require_models(comparison(""), teacher=SHAPES["teacher"], student=SHAPES["teacher"])

@@ -12,6 +12,7 @@ from circuitkd.circuits.patched import Unit, patched, units
 from circuitkd.components import Edge
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.interventions.execution import Execution
+from circuitkd.models import flops
 from circuits_cases import model_for, task_for
 
 EDGES = "embed->L0H1<q> L0H0->L1H3<k> MLP0->L1H3<v> L0H2->MLP0 L0H1->MLP2 MLP1->L2H0<q> L1H1->L2H0<v> embed->logits MLP2->logits"
@@ -85,7 +86,8 @@ def test_no_forward_for_edges_into_the_logits(monkeypatch):
     monkeypatch.setattr("circuitkd.models.blocks.mlp", None)
     monkeypatch.setattr("circuitkd.models.blocks.attend", None)
     assert values(setup, run, edges).shape == (16, run.rows)
-    assert setup.flops - before == run.target.flops(setup.model, 16 * run.rows)
+    projected = flops.head_change_flops(setup.model, 12 * run.rows, 1)
+    assert setup.flops - before == run.target.flops(setup.model, 16 * run.rows) + projected
 
 
 @torch.inference_mode()

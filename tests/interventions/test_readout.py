@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuitkd.interventions.readout import readout
+from circuitkd.interventions.readout import PERFORMANCES, readout
 from circuitkd.models import blocks
 from small_runs import model_for, task_of
 from tiny_models import TINY
@@ -62,3 +62,34 @@ def test_half_precision_is_summed_in_single(dtype):
     for row, e in enumerate(examples):
         wanted = logits[row, list(e.answers)].logsumexp(0) - logits[row, list(e.distractors)].logsumexp(0)
         assert float(found[0, row]) == pytest.approx(float(wanted), abs=1e-4)
+
+
+def test_accuracy_and_log_probability_of_sets():
+    model = model_for("gpt2")
+    examples = task_of("greater-than", "ioi", n=2).bind(model).examples
+    resid = torch.randn(2, len(examples), model.d_model, dtype=model.dtype)
+    resid[0, 0] *= 0.1  # rows that differ in how sure they are
+    with torch.inference_mode():
+        probabilities = blocks.logits(model, resid).softmax(-1)
+        right, sure = (
+            PERFORMANCES[name].readout(examples).values(model, resid) for name in ("accuracy", "log-probability")
+        )
+    for copy in range(2):
+        for row, e in enumerate(examples):
+            found = probabilities[copy, row]
+            assert float(right[copy, row]) == float(int(found.argmax()) in e.answers)
+            assert float(sure[copy, row]) == pytest.approx(float(found[list(e.answers)].sum().log()), abs=1e-10)
+    assert PERFORMANCES["accuracy"].readout(examples).flops(model, 5) == 2 * 5 * 32 * model.vocab_size
+
+
+def test_the_top_token_being_an_answer_counts():
+    model = model_for("gpt2")
+    examples = task_of("ioi", n=2).bind(model).examples
+    wanted = [next(iter(e.answers)) for e in examples]
+    # A residual stream that points at the rows of the unembedding; the final norm keeps its direction.
+    resid = torch.stack([model.hf.get_output_embeddings().weight.detach()[t] for t in wanted])[None] * 50
+    with torch.inference_mode():
+        top = blocks.logits(model, resid)[0].argmax(-1).tolist()
+        found = PERFORMANCES["accuracy"].readout(examples).values(model, resid)
+    assert found[0].tolist() == [float(t == w) for t, w in zip(top, wanted, strict=True)]
+    assert found.sum() > 0

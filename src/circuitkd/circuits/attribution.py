@@ -33,7 +33,7 @@ from circuitkd.circuits.base_run import BaseRun, Setup
 from circuitkd.circuits.edge_effects import EdgeEffects
 from circuitkd.circuits.gradients import final_gradient, layer_gradients
 from circuitkd.circuits.graph import LOGITS, Receiver, all_edges, edge_exists, layer_receivers, senders
-from circuitkd.circuits.streams import Site, changed, tangents
+from circuitkd.circuits.streams import Site, change_flops, changed, tangents
 from circuitkd.components import Edge
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.interventions.execution import Execution
@@ -70,7 +70,8 @@ def node_attribution(
 
         def estimate(run: BaseRun) -> None:
             rows = list(run.batch.rows)
-            base[rows], right[rows] = setup.numbers(run.base(), rows), _accuracy(run)
+            base[rows], right[rows] = setup.base(run), _accuracy(run)
+            setup.flops += flops.unembed_flops(model, run.rows)
             scores = np.sum([_node_scores(at) for at in _inputs(setup, run, points)], axis=0)
             found[:, rows] = setup.numbers(scores / len(points), rows)
             execution.report("attribution", done=int(np.isfinite(base).sum()), total=len(setup.task))
@@ -86,7 +87,7 @@ def node_attribution(
         accuracy=right,
         forward_equivalents=setup.forward_equivalents,
         ablation=setup.ablation.describe(),
-        warnings=setup.warnings,
+        warnings=setup.cautions(base),
         estimated=model.components,
     )
 
@@ -111,11 +112,10 @@ def edge_attribution(
 
         def estimate(run: BaseRun) -> None:
             rows, scores = list(run.batch.rows), np.zeros((len(edges), run.rows))
-            base[rows] = setup.numbers(run.base(), rows)
+            base[rows] = setup.base(run)
             for at in _inputs(setup, run, points):
-                for members, values in _edge_scores(at, edges):
+                for members, values in _edge_scores(setup, at, edges):
                     scores[members.start : members.stop] += values / len(points)
-                setup.flops += 2 * len(edges) * run.rows * run.context.n_pos * model.d_model
             found[:, rows] = setup.numbers(scores, rows)
             execution.report("edge attribution", done=int(np.isfinite(base).sum()), total=len(setup.task))
 
@@ -130,7 +130,7 @@ def edge_attribution(
         method=method if method == "eap" else f"{method}, {steps} steps",
         ablation=setup.ablation.describe(),
         forward_equivalents=setup.forward_equivalents,
-        warnings=setup.warnings,
+        warnings=setup.cautions(base),
     )
 
 
@@ -148,10 +148,13 @@ def _points(method: str, steps: int) -> tuple[float, ...]:
 
 def _inputs(setup: Setup, run: BaseRun, points: Sequence[float]) -> Iterator[BaseRun]:
     """The run itself and runs from embeddings on the way to the replacement."""
-    work = setup.model.n_layers * flops.block_flops(setup.model, run.rows, run.context.n_pos)
-    clean = run.states[0].resid_pre
+    model, clean = setup.model, run.states[0].resid_pre
+    forward = model.n_layers * flops.block_flops(model, run.rows, run.context.n_pos)
+    # Backwards a product with a weight matrix costs what it costs forwards, one of two activations twice that.
+    scores = model.n_layers * flops.attention_flops(model, run.rows, run.context.n_pos)
+    gradients = 2 * forward + scores + 2 * run.target.flops(model, run.rows)
     for share in points:
-        setup.flops += 3 * work if share == 1.0 else 4 * work
+        setup.flops += gradients if share == 1.0 else forward + gradients
         yield run if share == 1.0 else run.with_embedding(clean + (1 - share) * run.embed_change)
 
 
@@ -164,7 +167,7 @@ def _accuracy(run: BaseRun) -> Floats:
 def _node_scores(run: BaseRun) -> Floats:
     """Estimates [component, row]: heads layer by layer, then MLPs."""
     heads, mlps = [], []
-    for found in layer_gradients(run, per_receiver=False):
+    for found in layer_gradients(run, final_gradient(run), per_receiver=False):
         change = run.changes[found.layer]
         of_heads = (change.z * found.z).unflatten(-1, (run.model.n_heads, run.model.d_head)).sum((1, 3))
         heads.append(_numbers(-of_heads.T))
@@ -185,16 +188,16 @@ class _Reads:
 
 def _reads(run: BaseRun) -> Iterator[_Reads]:
     """Site by site, from the logits back to the first block."""
-    model = run.model
-    yield _Reads(run.at_answer(), model.n_layers, "logits", [Receiver(LOGITS)], final_gradient(run)[None])
-    for found in layer_gradients(run, per_receiver=True):
+    model, final = run.model, final_gradient(run)
+    yield _Reads(run.at_answer(), model.n_layers, "logits", [Receiver(LOGITS)], final[None])
+    for found in layer_gradients(run, final, per_receiver=True):
         *slots, mlp = layer_receivers(model, found.layer)
         assert found.attention is not None
         yield _Reads(run, found.layer, "mlp", [mlp], found.mlp[None])
         yield _Reads(run, found.layer, "attention", slots, found.attention)
 
 
-def _edge_scores(run: BaseRun, edges: Sequence[Edge]) -> Iterator[tuple[range, Floats]]:
+def _edge_scores(setup: Setup, run: BaseRun, edges: Sequence[Edge]) -> Iterator[tuple[range, Floats]]:
     """Estimates [edge, row] for runs of neighbours in `edges`, which has all edges, receiver by receiver."""
     starts: dict[Receiver, int] = {}
     for index, edge in enumerate(edges):
@@ -207,6 +210,7 @@ def _edge_scores(run: BaseRun, edges: Sequence[Edge]) -> Iterator[tuple[range, F
             moved = tangents(reads.run, group, layer=reads.layer, site=reads.site)
             found.append(-torch.einsum("srpm,trpm->tsr", moved.to(reads.gradients), reads.gradients))
         scores = torch.cat(found, dim=1).flatten(0, 1)
+        setup.flops += change_flops(reads.run, reaching) + 2 * len(reaching) * reads.gradients.numel()
         yield range(starts[first], starts[first] + len(scores)), _numbers(scores)
 
 

@@ -24,6 +24,7 @@ from circuitkd.interventions.ablations import Ablation, LayerReplacement, replac
 from circuitkd.interventions.capture import Batch, LayerState, batches, make_batch
 from circuitkd.interventions.execution import Execution, plan
 from circuitkd.interventions.readout import Readout, readout
+from circuitkd.interventions.sweep_result import cautions
 from circuitkd.models import blocks, flops
 from circuitkd.models.blocks import Context
 from circuitkd.models.circuit_model import CircuitModel
@@ -129,6 +130,11 @@ class Setup:
         """What a reader of the numbers should know."""
         return tuple(self.task.warnings) + tuple(self.replaced.warnings)
 
+    def cautions(self, base: np.ndarray) -> tuple[str, ...]:
+        """`warnings`, and what to know about percentages of this metric [example] with nothing patched."""
+        found = cautions(base, [e.clean for e in self.task.examples])
+        return (*self.warnings, *(text if self.circuit is None else f"in the circuit {text}" for text in found))
+
     @property
     def forward_equivalents(self) -> float:
         """All work so far in FLOPs of one full forward of the task."""
@@ -172,6 +178,11 @@ class Setup:
                 "(try dtype=torch.float32)"
             )
         return found
+
+    def base(self, run: BaseRun) -> np.ndarray:
+        """The metric [row] of a run with nothing patched. Raises ValueError as `numbers`."""
+        self.flops += run.target.flops(self.model, run.rows)
+        return self.numbers(run.base(), run.batch.rows)
 
     def run(self, rows: Sequence[int]) -> BaseRun:
         """The base run of one batch."""

@@ -87,23 +87,23 @@ class Circuit:
     @property
     def retained(self) -> float:
         """m(C) / m(M): the share of the model's logit difference that the circuit alone keeps."""
-        return self._evaluated().retained
+        return self.require_evaluation().retained
 
     @property
     def faithfulness(self) -> float:
         """(m(C) - m(0)) / (m(M) - m(0)), 0 standing for every head and MLP ablated."""
-        return self._evaluated().faithfulness
+        return self.require_evaluation().faithfulness
 
     @property
     def completeness(self) -> float:
         """(m(M) - m(M without C)) / m(M): the share that the model loses without the circuit."""
-        return self._evaluated().completeness
+        return self.require_evaluation().completeness
 
     @property
     def minimality(self) -> tuple[float, ...]:
         """100 (m(C) - m(C without c)) / m(M) for each of `components`: points of the full model, positive = it is
         needed."""
-        return self._evaluated().minimality
+        return self.require_evaluation().minimality
 
     @property
     def concentration(self) -> float:
@@ -163,11 +163,12 @@ class Circuit:
         rows = [(str(c), c.kind, c.layer, c.head, loss) for c, loss in zip(self.components, losses, strict=True)]
         return pd.DataFrame(rows, columns=["component", "kind", "layer", "head", "marginal_loss"])
 
-    def _evaluated(self) -> Evaluation:
+    def require_evaluation(self) -> Evaluation:
+        """The evaluation. Raises ValueError for a circuit that was only imported."""
         if self.evaluation is None:
             raise ValueError(
                 "this circuit was imported and never evaluated: run circuits.discovery.evaluated on it, with a "
-                "KeptScorer of the model and a task"
+                "KeptScorer of the model and a task, or circuitkd circuit MODEL --task NAME --circuit FILE"
             )
         return self.evaluation
 

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from circuitkd.components import Component, Edge
 
 
+class NoCircuit(ValueError):
+    """What was asked for has no circuit: the model does not do the task, or nothing leads from embed to logits."""
+
+
 @dataclass(frozen=True)
 class Connected:
     """What is on a path from the embedding to the logits, and which components were not."""
@@ -26,13 +30,13 @@ class Connected:
 def connected(components: Iterable[Component], edges: Iterable[Edge], *, group_width: int = 1) -> Connected:
     """The fixpoint, both in the order they came in. `group_width`: query heads per K/V group.
 
-    Edges with an end outside `components` are left out. Raises ValueError when no path from embed to logits is left.
+    Edges with an end outside `components` are left out. Raises NoCircuit when no path from embed to logits is left.
     """
     given, wanted = tuple(dict.fromkeys(components)), tuple(dict.fromkeys(edges))
     steps = [(e.sender, receiver) for e in wanted for receiver in _fed(e, set(given), group_width)]
     on_path = _reached(Component("embed"), steps) & _reached(Component("logits"), [(b, a) for a, b in steps])
     if Component("logits") not in on_path:
-        raise ValueError(
+        raise NoCircuit(
             f"the circuit is disconnected: none of its {len(given)} components and {len(wanted)} edges form a path "
             "from embed to logits; keep more edges (a smaller edge_share) or more components (a smaller threshold)"
         )

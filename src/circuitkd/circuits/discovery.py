@@ -21,13 +21,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from circuitkd.circuits.circuit import Circuit, ModelShape
-from circuitkd.circuits.connected import connected
+from circuitkd.circuits.connected import NoCircuit, connected
 from circuitkd.circuits.edge_circuit import EdgeScorer
 from circuitkd.circuits.edges import edge_effects
 from circuitkd.circuits.evaluation import evaluate, evaluate_edges
 from circuitkd.circuits.graph import group_width
 from circuitkd.circuits.kept import Kept, KeptScorer
-from circuitkd.circuits.pruning import Criterion, Pruning, check_threshold, prune
+from circuitkd.circuits.pruning import CRITERIA, Criterion, Pruning, check_threshold, prune
+from circuitkd.comparison.checks import one_of
+from circuitkd.comparison.resampling import interval, resampled_means
 from circuitkd.components import Component
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.interventions.execution import Execution
@@ -37,13 +39,14 @@ from circuitkd.tasks.base import Task
 from circuitkd.tasks.binding import BoundTask
 
 THRESHOLDS = (0.10, 0.15, 0.20, 0.25, 0.30)
+ABILITY_DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class DiscoveryOptions:
     """How to look for a circuit. `threshold`, `criterion`: of `pruning.prune`. `edge_share`: what an edge must cost at
-    least, as a share of the circuit's logit difference (None: no edges). `force`: go on with a model that cannot do
-    the task. `subsets`, `random_circuits`, `seed`: of `evaluation.evaluate`."""
+    least, as a share of the circuit's logit difference (None: no edges). `force`: go on with a model that is not
+    shown to do the task. `subsets`, `random_circuits`, `seed`: of `evaluation.evaluate`."""
 
     threshold: float = 0.2
     criterion: Criterion = "cumulative"
@@ -55,6 +58,7 @@ class DiscoveryOptions:
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)
+        one_of(self.criterion, CRITERIA, name="criterion")
         if self.edge_share is not None and not 0 <= self.edge_share < 1:
             raise ValueError(f"edge_share {self.edge_share} is outside [0, 1): 0.01 keeps edges that cost 1 % or more")
 
@@ -100,8 +104,9 @@ def discover(
 ) -> Circuit:
     """The circuit of `model` for `task`, with edges and evaluation; `find_circuit` has more options.
 
-    Raises ValueError for a threshold outside (0, 1), a model whose mean logit difference is not positive (unless
-    `force`), prompts the ablation cannot use, and a result without a path from embed to logits.
+    Raises NoCircuit for a model whose mean logit difference is not shown to be above 0 (unless `force`; 95 % interval
+    over examples) and for a result without a path from embed to logits, ValueError for a threshold outside (0, 1) and
+    prompts the ablation cannot use.
     """
     options = DiscoveryOptions(threshold=threshold, force=force)
     return find_circuit(KeptScorer(model, task, ablation=ablation, execution=execution), options)
@@ -171,12 +176,22 @@ def jaccard(first: Sequence[Component], second: Sequence[Component]) -> float:
 
 
 def _ability(scorer: KeptScorer, options: DiscoveryOptions) -> list[str]:
-    full = scorer(scorer.everything)
-    if full > 0:
+    values = scorer.values(scorer.everything)
+    if not np.isfinite(values).all():
+        return []  # pruning names the cause
+    draws = np.concatenate(list(resampled_means(values[None], draws=ABILITY_DRAWS, seed=0)))
+    low, high = interval(draws)
+    if low > 0:
         return []
-    problem = f"{scorer.model.name} cannot do {scorer.task.name}: its mean logit difference is {full:.3f}"
+    verdict = "is not shown to do" if values.mean() > 0 else "cannot do"
+    problem = (
+        f"{scorer.model.name} {verdict} {scorer.task.name}: its mean logit difference is {values.mean():.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f})"
+    )
     if not options.force:
-        raise ValueError(f"{problem}, so no part of it can be said to do it; choose another task, or force=True")
+        raise NoCircuit(
+            f"{problem}, so no part of it can be said to do it; choose another task, or force it (force=True, --force)"
+        )
     return [f"{problem}: the circuit was forced, its shares mean nothing"]
 
 

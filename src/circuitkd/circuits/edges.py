@@ -70,7 +70,7 @@ def edge_effects(
         ablation=setup.ablation.describe(),
         forward_equivalents=setup.forward_equivalents,
         circuit=None if setup.circuit is None else tuple(c for c in model.components if c in setup.circuit),
-        warnings=setup.warnings,
+        warnings=setup.cautions(base),
     )
 
 
@@ -99,7 +99,7 @@ def _measure(setup: Setup, edges: tuple[Edge, ...], *, execution: Execution) -> 
     def measure(run: BaseRun) -> None:
         rows = run.batch.rows
         done = int(np.isfinite(found).all(axis=0).sum()) * len(pieces)
-        base[list(rows)] = setup.numbers(run.base(), rows)
+        base[list(rows)] = setup.base(run)
         for number, unit in enumerate(pieces, start=1):
             members = [edges[i] for i in unit.edges]
             piece = ("path patching", setup.circuit and sorted(setup.circuit), members)

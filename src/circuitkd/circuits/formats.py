@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ from circuitkd.circuits.eap_ig import read_eap_ig_scores as read_eap_ig_scores
 from circuitkd.circuits.eap_ig import readers
 from circuitkd.circuits.eap_ig import write_eap_ig as write_eap_ig
 from circuitkd.components import Component
+from circuitkd.models.circuit_model import CircuitModel
 
 GRAPHML = "http://graphml.graphdrawing.org/xmlns"
 KEYS = (
@@ -28,6 +30,19 @@ KEYS = (
     ("edge", "slot", "string"),
     ("edge", "score", "double"),
 )
+
+
+def read_circuit(path: str | Path, model: CircuitModel) -> Circuit:
+    """A circuit of this model from our own file or run folder, or from a file of EAP-IG or MIB, whichever it is.
+
+    Raises ValueError as `Circuit.load` and `read_eap_ig`.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        record = None  # a folder, or a file whose fault Circuit.load names
+    is_eap_ig = isinstance(record, dict) and "cfg" in record
+    return read_eap_ig(path, model) if is_eap_ig else Circuit.load(path, model)
 
 
 def write_csv(circuit: Circuit, path: str | Path) -> Path:

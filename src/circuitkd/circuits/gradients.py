@@ -46,11 +46,11 @@ def final_gradient(run: BaseRun) -> Tensor:
         return torch.autograd.grad(run.values(last).sum(), last)[0]
 
 
-def layer_gradients(run: BaseRun, *, per_receiver: bool) -> Iterator[LayerGradients]:
-    """Gradients in every block, from the last to the first."""
+def layer_gradients(run: BaseRun, final: Tensor, *, per_receiver: bool) -> Iterator[LayerGradients]:
+    """Gradients in every block, from the last to the first. `final` [row, 1, d_model]: that of `final_gradient`."""
     upstream = torch.zeros_like(run.states[-1].resid_post)
     rows = torch.arange(run.rows, device=upstream.device)
-    upstream[rows, run.positions.to(upstream.device)] = final_gradient(run)[:, 0].to(upstream.device)
+    upstream[rows, run.positions.to(upstream.device)] = final[:, 0].to(upstream.device)
     for layer in reversed(range(run.model.n_layers)):
         found, upstream = _block(run, layer, upstream=upstream, per_receiver=per_receiver)
         yield found

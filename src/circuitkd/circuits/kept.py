@@ -1,4 +1,4 @@
-"""The score of a circuit: a model's logit difference with everything outside a set of components ablated.
+"""The score of a circuit: a model's performance with everything outside a set of components ablated.
 
 Idea: pruning, faithfulness and minimality ask for hundreds of sets that differ in one component. The residual stream
 entering layer l depends only on what is ablated below l, so it is kept per layer with that set as its key, and a new
@@ -21,11 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from circuitkd.comparison.checks import one_of
 from circuitkd.components import Component
 from circuitkd.interventions.ablations import Ablation, LayerReplacement, replacements
 from circuitkd.interventions.capture import Batch, batches, make_batch
 from circuitkd.interventions.execution import Execution, Ledger, plan
-from circuitkd.interventions.readout import Readout, readout
+from circuitkd.interventions.readout import PERFORMANCES, Readout, VocabularyReadout
 from circuitkd.models import blocks, flops
 from circuitkd.models.blocks import Context
 from circuitkd.models.circuit_model import CircuitModel
@@ -43,14 +44,14 @@ class _Part:
     entering it."""
 
     batch: Batch
-    target: Readout
+    target: Readout | VocabularyReadout
     context: Context
     values: list[LayerReplacement]
     prefixes: dict[int, tuple[Kept, Tensor]] = field(default_factory=dict)
 
 
 class KeptScorer:
-    """Logit differences of a model on a task with only some components kept.
+    """Logit differences (or another of `readout.PERFORMANCES`) of a model on a task with only some components kept.
 
     `ablation` defaults to what suits the task, over its corrupted prompts. Calling it with a set gives the mean, as
     `pruning.prune` wants it; `values` gives every example. `calls` counts the different sets that were run and
@@ -65,8 +66,10 @@ class KeptScorer:
         *,
         ablation: Ablation | None = None,
         execution: Execution | None = None,
+        performance: str = "logit-difference",
     ) -> None:
-        self.model, self.execution = model, execution or Execution()
+        one_of(performance, tuple(PERFORMANCES), name="measure of performance")
+        self.model, self.execution, self.performance = model, execution or Execution(), performance
         self.ablation = ablation or Ablation(task.ablation)
         bound = task.bind(model, aligned=self.ablation.needs_alignment) if isinstance(task, Task) else task
         self.task, self.everything, self.calls = bound, frozenset(model.components), 0
@@ -78,7 +81,9 @@ class KeptScorer:
             for rows in batches(bound, arrangement.batch_size):
                 batch = make_batch(bound, rows)
                 resid, context = blocks.embed(model, batch.tokens, batch.lengths)
-                part = _Part(batch, readout(batch.examples), context, list(replaced.layers(batch)))
+                part = _Part(
+                    batch, PERFORMANCES[performance].readout(batch.examples), context, list(replaced.layers(batch))
+                )
                 part.prefixes[0] = (frozenset(), resid)
                 self._parts.append(part)
         self._ledger = Ledger.open(model, bound, ablation=self.ablation, execution=self.execution)
@@ -88,11 +93,11 @@ class KeptScorer:
         self._stride = 1 + int(stored // CACHE_BYTES)
 
     def __call__(self, kept: Iterable[Component]) -> float:
-        """Mean logit difference with everything outside `kept` ablated."""
+        """Mean performance with everything outside `kept` ablated."""
         return float(self.values(kept).mean())
 
     def values(self, kept: Iterable[Component]) -> Floats:
-        """Logit differences [example] with everything outside `kept` ablated. Raises ValueError for unknown
+        """The performance [example] with everything outside `kept` ablated. Raises ValueError for unknown
         components."""
         wanted = frozenset(kept)
         if wanted not in self._memory:
@@ -113,13 +118,15 @@ class KeptScorer:
     def describe(self) -> str:
         """What the numbers are, in words."""
         return (
-            "logit[answer] - logit[distractor] at the answer position, mean over examples; everything outside the "
-            f"circuit is replaced by: {self.ablation.describe()}"
+            f"{PERFORMANCES[self.performance].definition}, mean over examples; everything outside the circuit is replaced "
+            f"by: {self.ablation.describe()}"
         )
 
     def _found(self, kept: Kept) -> Floats:
         """From the folder of finished pieces, or run and kept there."""
         rows, piece = range(len(self.task)), f"circuit {sorted(map(str, kept))}"
+        if self.performance != "logit-difference":
+            piece = f"{self.performance} of {piece}"
         known = self._ledger.read(rows, piece, components=1)
         if known is None:
             known = self._run(self.everything - kept)[None]
@@ -134,7 +141,7 @@ class KeptScorer:
         for part in self._parts:
             resid = self._last_residual(part, by_layer)
             values = part.target.values(self.model, resid[None])[0]
-            self._flops += flops.unembed_flops(self.model, len(part.batch), tokens=len(part.target.token_ids))
+            self._flops += part.target.flops(self.model, len(part.batch))
             found[list(part.batch.rows)] = values.double().cpu().numpy()
         return found
 

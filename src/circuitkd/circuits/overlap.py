@@ -95,12 +95,7 @@ def overlap(teacher: Circuit, student: Circuit, *, comparison: Comparison) -> Ci
 
     Raises ValueError when a circuit is not of the comparison's teacher or student.
     """
-    for circuit, model, side in ((teacher, comparison.teacher, "teacher"), (student, comparison.student, "student")):
-        if circuit.model.fingerprint != model.fingerprint:
-            raise ValueError(
-                f"the {side}'s circuit belongs to {circuit.model.name} (weights {circuit.model.fingerprint}), the "
-                f"comparison's {side} is {model.name} (weights {model.fingerprint}): give circuits of those"
-            )
+    require_models(comparison, teacher=teacher.model, student=student.model)
     matches = best_matches(comparison.alignment.pairs)
     nodes = tuple(_found_node(c, matches, inside=set(student.components)) for c in teacher.components)
     edges = tuple(_found_edge(e, matches, teacher=teacher, student=student) for e in teacher.edges)
@@ -117,6 +112,17 @@ def overlap(teacher: Circuit, student: Circuit, *, comparison: Comparison) -> Ci
         edge_overlap=_mean([e.found for e in edges]),
         warnings=tuple(_warnings(teacher, student, comparison)),
     )
+
+
+def require_models(comparison: Comparison, *, teacher: ModelShape, student: ModelShape) -> None:
+    """Raise ValueError unless these are the models of the comparison."""
+    sides = (teacher, comparison.teacher, "teacher"), (student, comparison.student, "student")
+    for shape, model, side in sides:
+        if shape.fingerprint != model.fingerprint:
+            raise ValueError(
+                f"the {side}'s circuit belongs to {shape.name} (weights {shape.fingerprint}), the comparison's {side} "
+                f"is {model.name} (weights {model.fingerprint}): give circuits of those"
+            )
 
 
 def best_matches(pairs: Sequence[MatchedPair]) -> dict[Component, MatchedPair]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from circuitkd.circuits.base_run import BaseRun, Setup
 from circuitkd.circuits.graph import heads_of
-from circuitkd.circuits.streams import streams
+from circuitkd.circuits.streams import Site, change_flops, streams
 from circuitkd.components import Component, Edge, Slot
 from circuitkd.interventions.restart import rest_flops
 from circuitkd.models import blocks, flops
@@ -79,6 +79,11 @@ class _Work:
         self.here = run.at_answer() if self.is_last else run
         self.n_pos = 1 if self.is_last else run.context.n_pos
 
+    def streams(self, run: BaseRun, senders: Sequence[Component], *, site: Site) -> Tensor:
+        """What a receiver in this layer reads [sender, row, pos, d_model], each with one of the senders changed."""
+        self.setup.flops += change_flops(run, senders)
+        return streams(run, senders, layer=self.layer, site=site)
+
     def in_groups(self, items: Sequence[T], n_pos: int, *, measure: Callable[[Sequence[T]], Tensor]) -> Tensor:
         """`measure` [n, row] of the items, as many at a time as are worth it; fewer when memory runs out."""
         found, start = [], 0
@@ -104,14 +109,14 @@ class _Work:
 
 
 def _into_logits(work: _Work, wanted: Wanted) -> Tensor:
-    resid = streams(work.here, [sender for sender, _ in wanted], layer=work.layer, site="logits")
+    resid = work.streams(work.here, [sender for sender, _ in wanted], site="logits")
     work.setup.flops += work.run.target.flops(work.model, len(wanted) * work.run.rows)
     return work.here.values(resid.flatten(0, 1))
 
 
 def _into_mlp(work: _Work, wanted: Wanted) -> Tensor:
     model, layer, state = work.model, work.layer, work.here.states[work.layer]
-    read = streams(work.here, [sender for sender, _ in wanted], layer=layer, site="mlp").flatten(0, 1)
+    read = work.streams(work.here, [sender for sender, _ in wanted], site="mlp").flatten(0, 1)
     work.setup.flops += flops.mlp_flops(model, len(read), work.n_pos)
     # A parallel block's MLP reads the entering stream, the others' the middle one: here `read` is either.
     out = blocks.mlp(model, layer, read, read).unflatten(0, (-1, work.run.rows))
@@ -129,7 +134,8 @@ def _into_attention(work: _Work, wanted: Wanted) -> Tensor:
         return change.flatten(-2) @ weights[heads].flatten(0, 1)
 
     pairs = [(edge, number) for number, (_, edges) in enumerate(wanted) for _, edge in edges]
-    work.setup.flops += flops.head_change_flops(work.model, len(pairs) * work.run.rows, work.n_pos)
+    heads = sum(len(heads_of(work.model, edge.receiver)) for edge, _ in pairs)
+    work.setup.flops += flops.head_change_flops(work.model, heads * work.run.rows, work.n_pos)
     return work.in_groups(
         pairs,
         work.n_pos,
@@ -143,7 +149,7 @@ def _z_changes(work: _Work, senders: Sequence[Component], slots: Collection[Slot
     model, layer, run, copies = work.model, work.layer, work.run, len(senders)
     state, context = work.here.states[layer], run.context.tile(copies)
     positions = run.positions.repeat(copies) if work.is_last else None
-    x = blocks.attention_input(model, layer, streams(run, senders, layer=layer, site="attention").flatten(0, 1))
+    x = blocks.attention_input(model, layer, work.streams(run, senders, site="attention").flatten(0, 1))
     whole: dict[Slot, Tensor] = {"q": state.q, "k": state.k, "v": state.v}
     new: dict[Slot, Tensor] = {}
     if "q" in slots:
@@ -159,14 +165,17 @@ def _z_changes(work: _Work, senders: Sequence[Component], slots: Collection[Slot
         z = blocks.attend(model, layer, q, k, v, context, query_positions=positions)
         change = z.unflatten(0, (copies, -1)) - state.z
         found[slot] = change.unflatten(-1, (model.n_heads, model.d_head)) * kept
-    _count_attention(work, copies * run.rows, len(slots))
+    _count_attention(work, copies * run.rows, slots)
     return found
 
 
-def _count_attention(work: _Work, rows: int, n_slots: int) -> None:
+def _count_attention(work: _Work, rows: int, slots: Collection[Slot | None]) -> None:
     model, n_pos = work.model, work.run.context.n_pos
-    work.setup.flops += flops.key_value_flops(model, rows, n_pos) + flops.query_flops(model, rows, work.n_pos)
-    work.setup.flops += n_slots * flops.attention_flops(model, rows, n_pos, queries=work.n_pos)
+    if "q" in slots:
+        work.setup.flops += flops.query_flops(model, rows, work.n_pos)
+    if "k" in slots or "v" in slots:
+        work.setup.flops += flops.key_value_flops(model, rows, n_pos)
+    work.setup.flops += len(slots) * flops.attention_flops(model, rows, n_pos, queries=work.n_pos)
 
 
 def _after_attention(work: _Work, added: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ each position alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from circuitkd.circuits.base_run import BaseRun
 from circuitkd.components import Component
-from circuitkd.models import blocks
+from circuitkd.models import blocks, flops
 
 Site = Literal["attention", "mlp", "logits"]
 
@@ -60,6 +60,12 @@ def _change(run: BaseRun, members: Sequence[Component]) -> Tensor:
     heads = [c.head for c in members]
     change = run.changes[layer].z.unflatten(-1, (run.model.n_heads, run.model.d_head))[..., heads, :]
     return torch.einsum("rphd,hdm->hrpm", change, blocks.output_matrices(run.model, layer)[heads])
+
+
+def change_flops(run: BaseRun, senders: Iterable[Component]) -> int:
+    """Work of `changed`: the output projection of every head among the senders."""
+    heads = sum(sender.kind == "head" for sender in senders)
+    return flops.head_change_flops(run.model, heads * run.rows, run.embed_change.shape[1])
 
 
 def streams(run: BaseRun, senders: Sequence[Component], *, layer: int, site: Site) -> Tensor:
