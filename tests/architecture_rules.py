@@ -23,6 +23,7 @@ ARROWS = (
     {"roles"},
     {"distill"},
     {"zoo", "studies", "analysis", "selection"},
+    {"circuit_analysis"},
     {"reports"},
     {"circuitkd"},
     {"cli"},
@@ -43,12 +44,23 @@ SIGNATURES = {
     "circuits.pruning.prune": (3, 6),
     "circuits.pruning.order": (3, 3),
     "circuits.graph.key_value_component": (3, 3),
+    "distill.experiment.run_experiment": (3, 6),  # (teacher, student, task), as in compare
+    "distill.trainer.CircuitDistillationTrainer.__init__": (2, 7),  # the Trainer's, and what distillation adds
     "analysis.compare": (3, 6),
     "analysis.noise_curve": (3, 6),  # (teacher, student, task), as in compare
     "analysis.prepare": (3, 6),
+    "roles.describe.describe_roles": (3, 6),  # (teacher, student, task), as in compare
 }
 # Methods whose parameters are decided by torch, by HF's Trainer or by the language.
-OVERRIDES = {"forward", "backward", "compute_loss", "training_step", "prediction_step", "create_optimizer"}
+OVERRIDES = {
+    "forward",
+    "backward",
+    "compute_loss",
+    "training_step",
+    "prediction_step",
+    "create_optimizer",
+    "get_batch_samples",
+}
 
 HF_NAMES = frozenset(
     """c_attn c_proj c_fc q_attn wte wpe ln_1 ln_2 ln_f lm_head

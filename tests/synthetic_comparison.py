@@ -56,7 +56,8 @@ def synthetic(task="ioi", teacher_layers=4, student_layers=2, *, heads=4, exampl
         patterns=_examples(*patterns),
         dropped={"ex-99": "its answer is two tokens for tiny-student"},
         warnings=("fewer than 8 examples in the group of length 15",),
-        manifest={"circuitkd": "0.1.0", "seed": str(seed), "data sha256": "0f" * 8, "dtype": "float32"},
+        manifest={"circuitkd": "0.1.0", "seed": str(seed), "data sha256": "0f" * 8, "dtype": "float32"}
+        | {"teacher": models[0].name, "student": models[1].name, "data_sha256": f"{task} {seed}", "ablation": "mean"},
     )
 
 

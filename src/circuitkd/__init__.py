@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from circuitkd.analysis import CompareOptions, compare, noise_curve
+    from circuitkd.circuit_analysis import CircuitComparison, compare_circuits
+    from circuitkd.circuits.circuit import Circuit
+    from circuitkd.circuits.discovery import discover
     from circuitkd.comparison.alignment import InfluenceOptions
     from circuitkd.comparison.noise import NoiseCurve
     from circuitkd.comparison.pair_similarity import Measures
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ablation",
+    "Circuit",
+    "CircuitComparison",
     "CircuitModel",
     "CompareOptions",
     "Comparison",
@@ -54,6 +59,8 @@ __all__ = [
     "Task",
     "__version__",
     "compare",
+    "compare_circuits",
+    "discover",
     "import_task",
     "load",
     "load_task",
@@ -70,6 +77,9 @@ __all__ = [
 
 _HOMES = {
     "analysis": "CompareOptions compare noise_curve",
+    "circuit_analysis": "CircuitComparison compare_circuits",
+    "circuits.circuit": "Circuit",
+    "circuits.discovery": "discover",
     "comparison.alignment": "InfluenceOptions",
     "comparison.noise": "NoiseCurve",
     "comparison.pair_similarity": "Measures",

@@ -13,7 +13,7 @@ from circuitkd.cli import options, tasks
 def test_the_program(run):
     found = run("--help")
     assert found.code == 0
-    for command in ("demo", "compare", "select", "tasks", "check", "zoo", "report"):
+    for command in ("demo", "compare", "select", "circuit", "tasks", "check", "zoo", "report"):
         assert f" {command} " in found.stdout
     assert run("--version").stdout == f"circuitkd {__version__}\n"
 
@@ -26,6 +26,9 @@ def test_the_program(run):
             "--task --n --ablation --group-by --head-similarity --mlp-similarity --matching --normalization --top",
         ),
         ("compare", "--preset --noise --no-random-null --device --dtype --batch-size --seed --output-dir --json"),
+        ("compare", "--circuits"),
+        ("circuit", "--task --n --seed --threshold --criterion --edge-share --no-edges --force --circuit --thresholds"),
+        ("circuit", "--curves --groups --ablation --export --output-dir --overwrite --json"),
         ("select", "--task --by --output-dir --json"),
         ("demo", "--all --n --output-dir --json"),
         ("check", "--device --dtype --json"),

@@ -14,7 +14,9 @@ import pytest
 
 from circuitkd.comparison.result import Comparison
 from circuitkd.reports import page
+from circuitkd.reports.circuit_tables import overlap_sentence
 from circuitkd.reports.figures import plotly_js
+from synthetic_circuit import circuits_of
 from synthetic_comparison import synthetic, with_text
 
 HOSTILE = """</script><script>hacked=1</script><img src=x onerror="hacked=1"> '"&amp;<!--"""
@@ -254,6 +256,30 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(comparison, tmp_path):
     with pytest.raises(ValueError, match=r"cannot write the report .*report\.html: .*choose another file name"):
         page.write([comparison], tmp_path / "report.html")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_circuits_are_drawn_with_the_comparison_they_belong_to(comparison, rendered):
+    found = circuits_of(comparison)
+    assert not [a for _, a in rendered.elements if a.get("id") == "c0-circuits"]
+    reader = Reader(page.render([synthetic("other", seed=9), comparison], circuits=[found]))
+    parts = [a["id"] for _, a in reader.elements if a.get("id", "").endswith("-circuits")]
+    assert parts == ["c1-circuits"]
+    diagrams = [a for tag, a in reader.elements if tag == "svg" and "diagram" in a.get("class", "")]
+    assert [a["aria-label"] for a in diagrams] == [f"Circuit of tiny-{side} on ioi" for side in ("teacher", "student")]
+    assert overlap_sentence(found) in reader.text
+    dashed = {a["data-name"] for tag, a in reader.elements if tag == "g" and "unmatched" in a.get("class", "")}
+    assert dashed == {str(n.teacher) for n in found.overlap.nodes if not n.found}
+    matched = {a["data-name"]: a["data-match"] for tag, a in reader.elements if "data-match" in a}
+    assert matched == {str(n.teacher): str(n.student) for n in found.overlap.nodes}
+    named = [a.get("data-part") for tag, a in reader.elements if "data-part" in a]
+    assert "circuits" in named
+
+
+def test_a_missing_circuit_is_said_and_the_other_is_drawn(comparison):
+    found = replace(circuits_of(comparison), student=None, overlap=None, missing=("<b>it cannot</b>",))
+    reader = Reader(page.render([comparison], circuits=[found]))
+    assert "No circuit: <b>it cannot</b>" in reader.text
+    assert len([a for tag, a in reader.elements if tag == "svg" and "diagram" in a.get("class", "")]) == 1
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):

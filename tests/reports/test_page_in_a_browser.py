@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,20 +11,7 @@ from circuitkd.reports import page as report
 from synthetic_comparison import synthetic, with_text
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TASKS = ("ioi", "numeral-sequence")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
-    if shutil.which(CHROMIUM) is None:
-        pytest.skip(f"needs Chromium at {CHROMIUM}")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +24,6 @@ def comparisons():
 def path(comparisons, tmp_path_factory):
     other = replace(comparisons[2], student=replace(comparisons[2].student, name="other-student"))
     return report.write([*comparisons[:2], other], tmp_path_factory.mktemp("page") / "report.html")
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens a file; afterwards there must have been no error and no request but for the file."""
-    context = browser.new_context(
-        viewport={"width": 1300, "height": 900}, color_scheme="light", reduced_motion="reduce"
-    )
-    complaints, requests = [], []
-    context.on("request", lambda request: requests.append(request.url))
-    context.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    context.on("weberror", lambda error: complaints.append(str(error.error)))
-
-    def go(path, fragment=""):
-        tab = context.new_page()
-        tab.set_default_timeout(120_000)  # a page of 5 MB on a busy machine
-        tab.goto(path.as_uri() + fragment)
-        return tab
-
-    yield go
-    context.close()
-    assert complaints == []
-    assert requests
-    assert [url for url in requests if not url.startswith(("file://", "data:", "blob:"))] == []
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from circuitkd.reports import strips
 from circuitkd.reports.strips import Axis, axis_for
+from synthetic_circuit import random_circuit
 from synthetic_comparison import synthetic
 
 
@@ -93,6 +94,27 @@ def test_robustness_shows_mean_drops(comparison):
         (r.teacher.mean_drop, r.teacher.interval),
         (r.student.mean_drop, r.student.interval),
     ]
+
+
+def test_a_circuits_shares_stand_above_those_of_random_ones():
+    circuit = random_circuit()
+    plot = strips.circuit_strip(circuit)
+    assert [m.label for m in plot.marks] == [
+        "Faithfulness",
+        "Faithfulness of its edges alone",
+        "Retained",
+        "Completeness",
+        "Random: faithfulness",
+        "Random: completeness",
+    ]
+    assert plot.marks[0].text == "0.908 [0.890, 0.930]"
+    assert plot.marks[4].value == pytest.approx(circuit.evaluation.random_mean("faithfulness"))
+    assert plot.marks[4].rug == tuple(r.faithfulness for r in circuit.evaluation.random)
+    assert plot.axis.low <= 0 and plot.axis.high >= 1
+    alone = replace(circuit, edge_evaluation=None, evaluation=replace(circuit.evaluation, random=()))
+    assert [m.label for m in strips.circuit_strip(alone).marks] == ["Faithfulness", "Retained", "Completeness"]
+    with pytest.raises(ValueError, match="imported and never evaluated: run circuits.discovery.evaluated"):
+        strips.circuit_strip(replace(circuit, evaluation=None))
 
 
 def test_scores_of_several_comparisons_share_an_axis(comparison):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from circuitkd.cli import options as o
 
 if TYPE_CHECKING:
     from circuitkd.analysis import CompareOptions
+    from circuitkd.circuit_analysis import CircuitComparison
     from circuitkd.cli.progress import Bars
     from circuitkd.cli.runs import Pair, Request
     from circuitkd.comparison.noise import NoiseCurve
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     Grid = tuple[tuple[float, ...], tuple[int, ...]]
 
 NOISE = "Noise experiment"
+Circuits = Annotated[
+    bool,
+    o.option("--circuits", "", "Also find both models' circuits: about three times the work.", panel=o.DEFINITIONS),
+]
 Noise = Annotated[bool, o.option("--noise", "", "Also disturb the student by Gaussian noise.", panel=NOISE)]
 NoiseSteps = Annotated[
     int, o.option("--noise-steps", "N", "Standard deviations from 0 to 2.", panel=NOISE, default=True)
@@ -51,6 +56,7 @@ def compare(
     top: o.Top = None,
     preset: o.Preset = None,
     no_random_null: NoRandomNull = False,
+    circuits: Circuits = False,
     noise: Noise = False,
     noise_steps: NoiseSteps = 41,
     noise_seeds: NoiseSeeds = 5,
@@ -66,6 +72,7 @@ def compare(
     Interrupted, it resumes when it is run again. A single task's result lies in the output folder itself, several lie
     below it; report.html shows them all.
     """
+    from circuitkd.cli import runs
     from circuitkd.cli.progress import Bars
     from circuitkd.interventions.execution import Execution
 
@@ -80,17 +87,19 @@ def compare(
     how = (ablation, ablation_source, group_by)
     requests = requests_of(task, n, seed=seed, ablation=how, options=options)
     grid = noise_grid(noise_steps, noise_seeds, requests) if noise else None
-    root, folders = places(output_dir, (teacher, student), requests)
+    default = runs.ROOT / "--".join(map(runs.model_folder, (teacher, student)))
+    root, folders = places(output_dir, default, [r.task for r in requests])
     with Bars() as bars:
         run = Run(Execution(batch_size, bars.report), bars, overwrite)
         first, second = load_all([teacher, student], device=device, dtype=dtype, bars=bars)
         check_all((first, second), requests)
         work = list(zip(folders, requests, strict=True))
         found = run.compare((first, second), work)
+        compared = run.circuits((first, second), list(zip(work, found, strict=True))) if circuits else []
         curves = run.disturb((first, second), work, grid=grid) if grid else []
         bars.step("report")
         finish(root, list(zip(folders, found, strict=True)))
-    show(found, curves, json=json)
+    show(found, curves, compared, json=json)
     where(root, json=json)
 
 
@@ -110,6 +119,28 @@ class Run:
         for i, (folder, request) in enumerate(work):
             self.bars.step(request.task.name, number=i, total=len(work))
             found.append(compare_into(folder, pair, request, execution=self.execution, overwrite=self.overwrite))
+        return found
+
+    def circuits(self, pair: Pair, done: Sequence[tuple[tuple[Path, Request], Comparison]]) -> list[CircuitComparison]:
+        """Both models' circuits for each finished comparison, kept in `circuits/` of its folder."""
+        from circuitkd.circuit_analysis import CircuitComparison, compare_circuits
+        from circuitkd.cli.runs import clear, keep
+
+        found = []
+        for (folder, request), comparison in done:
+            self.bars.step(f"{request.task.name}: circuits")
+            place = folder / "circuits"
+            execution = replace(self.execution, folder=place / "partial")
+
+            def compute(
+                request: Request = request, comparison: Comparison = comparison, execution: Execution = execution
+            ) -> CircuitComparison:
+                task, ablation = request.task, request.ablation
+                return compare_circuits(comparison, pair, task=task, ablation=ablation, execution=execution)
+
+            identity = request.identity(pair) | {"circuits": "default"}
+            found.append(keep(place, CircuitComparison, identity, compute=compute, overwrite=self.overwrite))
+            clear(place / "partial")
         return found
 
     def disturb(self, pair: Pair, work: Work, *, grid: Grid) -> list[NoiseCurve]:
@@ -147,12 +178,13 @@ def requests_of(
     return [Request(t, o.ablation_of(*ablation, default=t.ablation), options, seed) for t in tasks]
 
 
-def places(output_dir: Path | None, names: tuple[str, str], requests: list[Request]) -> tuple[Path, list[Path]]:
-    """The run folder, which can be written, and that of each request: the same one where there is only one request."""
+def places(output_dir: Path | None, default: Path, tasks: Sequence[Task]) -> tuple[Path, list[Path]]:
+    """The run folder, which can be written, and that of each task: the same one where there is only one task and the
+    folder was named."""
     from circuitkd.cli import runs
 
-    root = output_dir or runs.ROOT / "--".join(map(runs.model_folder, names))
-    folders = [root / name for name in runs.task_folders([r.task for r in requests])]
+    root = output_dir or default
+    folders = [root / name for name in runs.task_folders(tasks)]
     if len(folders) > 1:
         return runs.prepare_folder(root), folders
     single = folders[0] if output_dir is None else root
@@ -199,19 +231,22 @@ def noise_grid(steps: int, seeds: int, requests: list[Request]) -> Grid:
 
 
 def finish(root: Path, found: list[tuple[Path, Comparison]]) -> None:
-    """Write the report, and the index where there are several runs."""
+    """Write the report, with the circuits that lie in the folders, and the index where there are several runs."""
     from circuitkd.cli import runs
     from circuitkd.reports.page import write
 
     if [folder for folder, _ in found] != [root]:
         runs.save_index(root, found)
-    write([c for _, c in found], root / "report.html")
+    circuits = [circuits for folder, _ in found for circuits in runs.circuits_in(folder)]
+    write([c for _, c in found], root / "report.html", circuits=circuits)
 
 
-def show(found: list[Comparison], curves: list[NoiseCurve], *, json: bool) -> None:
+def show(
+    found: list[Comparison], curves: list[NoiseCurve], circuits: Sequence[CircuitComparison] = (), *, json: bool
+) -> None:
     """Print the results: one JSON value (a list where there are several tasks), or tables."""
     from circuitkd.artifacts import plain
-    from circuitkd.cli import tables
+    from circuitkd.cli import circuit_tables, tables
     from circuitkd.cli.terminal import print_json, results, warn
     from circuitkd.reports import wording
 
@@ -219,6 +254,8 @@ def show(found: list[Comparison], curves: list[NoiseCurve], *, json: bool) -> No
         values = [plain(c) for c in found]
         for value, curve in zip(values, curves, strict=False):
             value["noise"] = plain(curve)
+        for value, of_task in zip(values, circuits, strict=False):
+            value["circuits"] = plain(of_task)
         print_json(values if len(values) > 1 else values[0])
         return
     console = results()
@@ -232,9 +269,12 @@ def show(found: list[Comparison], curves: list[NoiseCurve], *, json: bool) -> No
             console.print(tables.notebook_line(c))
     if len(found) > 1:
         console.print("", tables.stands_out(found), sep="\n")
+    if circuits:
+        console.print("", circuit_tables.overlap_table(circuits), sep="\n")
     for c, curve in zip(found, curves, strict=False):
         console.print("", tables.noise_table(curve, c.task), sep="\n")
     warn(all_warnings(found))
+    warn(reason for of_task in circuits for reason in of_task.missing)
 
 
 def all_warnings(found: list[Comparison]) -> list[str]:

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from circuitkd.cli.terminal import tell
 
 USER_ERROR, INTERRUPTED = 2, 130
-RESUMING = ("demo", "compare", "select")
+RESUMING = ("demo", "compare", "select", "circuit", "distill")
 MEMORY = "out of memory: use a smaller --batch-size, --dtype bfloat16, or a device with more memory"
 
 

@@ -22,13 +22,22 @@ def report(
     title: Annotated[str | None, o.option("--title", "TEXT", "Its title.")] = None,
 ) -> None:
     """Write report.html again from run folders: one file that opens without a network."""
-    from circuitkd.cli.runs import run_folders
+    from circuitkd.cli import circuit_runs, runs
     from circuitkd.cli.terminal import results
     from circuitkd.comparison.result import Comparison
-    from circuitkd.reports.page import write
+    from circuitkd.reports import circuit_page, page
 
     if output is None and len(folders) > 1:
         raise ValueError("several run folders: say where the page goes, as in --output report.html")
-    found = [Comparison.load(run) for folder in folders for run in run_folders(folder)]
-    path = write(found, output or folders[0] / "report.html", title=title)
+    places = [run for folder in folders for run in runs.run_folders(folder)]
+    kinds = {runs.kind_of(place) for place in places}
+    target = output or folders[0] / "report.html"
+    if kinds == {"Circuit"}:
+        path = circuit_page.write([circuit_runs.read_findings(place) for place in places], target, title=title)
+    elif "Circuit" in kinds:
+        raise ValueError("comparisons and circuits have pages of their own: name folders of one kind")
+    else:
+        found = [Comparison.load(place) for place in places]
+        circuits = [circuits for place in places for circuits in runs.circuits_in(place)]
+        path = page.write(found, target, title=title, circuits=circuits)
     results().print(f"report: {path}", soft_wrap=True)

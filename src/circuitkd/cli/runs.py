@@ -19,6 +19,7 @@ from circuitkd.provenance import software
 
 if TYPE_CHECKING:
     from circuitkd.analysis import CompareOptions
+    from circuitkd.circuit_analysis import CircuitComparison
     from circuitkd.comparison.result import Comparison
     from circuitkd.interventions.ablations import Ablation
     from circuitkd.interventions.execution import Execution
@@ -165,7 +166,8 @@ def keep(
     found = finished(folder, kind, identity, overwrite=overwrite)
     if found is None:
         found = compute()
-        manifest = {REQUEST: json.dumps(dict(identity), ensure_ascii=False)} | software()
+        own = getattr(found, "manifest", {})
+        manifest = own | {REQUEST: json.dumps(dict(identity), ensure_ascii=False)} | software()
         save_run(folder, found, manifest=manifest)
     return found
 
@@ -191,12 +193,39 @@ def save_index(root: Path, runs: Sequence[tuple[Path, Comparison]]) -> Path:
         }
         for folder, c in runs
     ]
+    return write_index(root, rows)
+
+
+def write_index(root: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    """Write `index.json` with these rows, each with its `folder` below `root`. Raises ValueError when it cannot be
+    written."""
     path = root / INDEX
     try:
         write_atomically(path, to_json({"format": 1, "runs": rows, "software": software()}).encode())
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}; free some space") from error
     return path
+
+
+def kind_of(folder: Path) -> str:
+    """The kind of result in a run folder, empty where it cannot be read (loading it names the fault)."""
+    try:
+        return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["kind"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return ""
+
+
+def circuits_in(folder: Path) -> list[CircuitComparison]:
+    """The circuits kept with the comparison in `folder`: one result or none. A damaged one counts as none."""
+    from circuitkd.circuit_analysis import CircuitComparison
+
+    if not (folder / "circuits" / "result.json").exists():
+        return []
+    try:
+        return [CircuitComparison.load(folder / "circuits")]
+    except ValueError as error:
+        note(f"circuits left out of the report: {error}")
+        return []
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -15,12 +15,17 @@ everything.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from circuitkd.accumulators import CrossMoments, OwnMoments
 from circuitkd.comparison.checks import Array, finite, one_of
 from circuitkd.comparison.similarity import UNDEFINED, Undefined
+
+Values = TypeVar("Values", Array, Tensor)
 
 # Relative to the size of the data, in squared units: below these only rounding is left.
 _CONSTANT = 1e-20
@@ -104,12 +109,12 @@ def cka_from_moments(moments: CrossMoments, *, debiased: bool = False, undefined
         )
     own_x, own_y = _own_hsic(moments.teacher, n, debiased), _own_hsic(moments.student, n, debiased)
     _report_undefined(own_x, own_y, undefined)
-    cross = _hsic(
+    cross = hsic(
         moments.norm,
         moments.rows,
-        np.multiply.outer(moments.teacher.trace, moments.student.trace),
-        n,
-        debiased,
+        traces=np.multiply.outer(moments.teacher.trace, moments.student.trace),
+        n=n,
+        debiased=debiased,
     )
     defined = np.multiply.outer(own_x > 0, own_y > 0)
     scale = np.sqrt(np.where(defined, np.multiply.outer(own_x, own_y), 1.0))
@@ -117,15 +122,15 @@ def cka_from_moments(moments: CrossMoments, *, debiased: bool = False, undefined
     return values if debiased else np.clip(values, 0.0, 1.0)
 
 
-def _hsic(norm: Array, rows: Array, traces: Array, n: int, debiased: bool) -> Array:
-    """HSIC up to a factor that cancels in CKA; `traces` are products of the two sides' sums of squared row
-    norms."""
+def hsic(norm: Values, rows: Values, *, traces: Values, n: int, debiased: bool) -> Values:
+    """HSIC up to a factor that cancels in CKA, from ||X^T Y||_F^2, sum_i r_i s_i, and the product `traces` of the two
+    sides' sums of squared row norms (r_i, s_i), rows being centred; on arrays or tensors of any shape."""
     return norm - n / (n - 2) * rows + traces / ((n - 1) * (n - 2)) if debiased else norm
 
 
 def _own_hsic(own: OwnMoments, n: int, debiased: bool) -> Array:
     """HSIC(K, K) per component, set to 0 where only rounding is left of the variation."""
-    value = _hsic(own.norm, own.rows, own.trace**2, n, debiased)
+    value = hsic(own.norm, own.rows, traces=own.trace**2, n=n, debiased=debiased)
     return np.where((own.trace > _CONSTANT * own.scale) & (value > _DEGENERATE * own.trace**2), value, 0.0)
 
 

@@ -1,9 +1,7 @@
 """The report: one HTML file that shows comparisons, opens from disk and never touches the network.
 
-Everything is inside: plotly.js from the installed package, our style and scripts, the figures as JSON. The page
-forbids itself every request and every script but its own (a Content-Security-Policy of hashes). Text comes from
-Jinja templates that escape all of it, so names and prompts may hold any characters. Figures are drawn when they
-are scrolled to.
+Everything is inside: plotly.js from the installed package, our style and scripts, the figures as JSON. See `rendering`
+for what keeps it closed. Figures are drawn when they are scrolled to; circuits are SVG from the start.
 
 Limit: attention patterns are the bulk of a page, so examples beyond `PATTERN_CHARACTERS` are left out, and the
 page says so.
@@ -11,31 +9,23 @@ page says so.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from circuitkd.artifacts import write_atomically
+from circuitkd.circuit_analysis import CircuitComparison
 from circuitkd.comparison.result import Comparison, ExamplePatterns, MatchedPair
 from circuitkd.comparison.variants import BASELINE
-from circuitkd.reports import strips, tables, wording
+from circuitkd.reports import circuit_tables, diagram, strips, tables, wording
 from circuitkd.reports.figures import comparison_figures, plotly_js
 from circuitkd.reports.packing import packed_patterns
+from circuitkd.reports.rendering import embedded, render_page, source, write_page
 
 PATTERN_CHARACTERS = 2_500_000
 STRONGEST = 6
-_SCRIPTS = ("figures.js", "patterns.js", "pairs.js", "page.js")
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_SCRIPTS = ("figures.js", "patterns.js", "pairs.js", "circuits.js", "toggle.js", "page.js")
 
 
 @dataclass(frozen=True)
@@ -52,54 +42,49 @@ class Section:
     pairs: tuple[MatchedPair, ...]
     strongest: tuple[MatchedPair, ...]
     variants: tuple[tuple[str, dict[str, float]], ...]
+    circuits: CircuitComparison | None
 
 
-def write(comparisons: Sequence[Comparison], path: str | Path, *, title: str | None = None) -> Path:
-    """Write the page of `comparisons` to `path`, whole or not at all.
+def write(
+    comparisons: Sequence[Comparison],
+    path: str | Path,
+    *,
+    title: str | None = None,
+    circuits: Sequence[CircuitComparison] = (),
+) -> Path:
+    """Write the page of `comparisons` to `path`, whole or not at all; `circuits` are drawn with the comparisons that
+    they belong to.
 
     Raises ValueError for no comparisons and where the file cannot be written.
     """
-    path, content = Path(path), render(comparisons, title=title).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise ValueError(
-            f"cannot write the report {path}: {error.strerror or error}; free some space or choose another file name"
-        ) from error
-    return path
+    return write_page(path, render(comparisons, title=title, circuits=circuits))
 
 
-def render(comparisons: Sequence[Comparison], *, title: str | None = None) -> str:
+def render(
+    comparisons: Sequence[Comparison], *, title: str | None = None, circuits: Sequence[CircuitComparison] = ()
+) -> str:
     """The page of one or more comparisons as HTML. Raises ValueError for none."""
     if not comparisons:
         raise ValueError("no comparison to draw: pass the result of compare(), or several in a list")
-    sections = _sections(comparisons)
-    scripts = {"plotly": plotly_js(), "theme": _source("theme.js"), "page": "\n".join(map(_source, _SCRIPTS))}
-    environment = Environment(
-        loader=PackageLoader("circuitkd.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"strips": strips, "wording": wording, "BASELINE": BASELINE}
-    environment.filters |= {"fixed": wording.fixed, "minus": _minus}
-    return environment.get_template("page.html.j2").render(
+    sections = _sections(comparisons, circuits)
+    return render_page(
+        "page.html.j2",
+        scripts={"plotly": plotly_js(), "page": "\n".join(map(source, _SCRIPTS))},
         title=title or _title(sections),
         sections=sections,
         rows=tables.overview_rows(comparisons),
         correlation=tables.correlation_note(comparisons),
         variants=tables.variant_rows(comparisons),
         score_axis=strips.score_axis(comparisons),
-        style=Markup(_source("style.css")),
-        scripts={name: Markup(text) for name, text in scripts.items()},
-        policy=_policy(scripts.values()),
-        data=_json([_data(section) for section in sections]),
+        strips=strips,
+        diagrams=diagram,
+        tables=circuit_tables,
+        BASELINE=BASELINE,
+        data=embedded([_data(section) for section in sections]),
     )
 
 
-def _sections(comparisons: Sequence[Comparison]) -> list[Section]:
+def _sections(comparisons: Sequence[Comparison], circuits: Sequence[CircuitComparison]) -> list[Section]:
     budget = PATTERN_CHARACTERS // len(comparisons)
     seen: Counter[tuple[str, str]] = Counter()
     made = []
@@ -119,6 +104,7 @@ def _sections(comparisons: Sequence[Comparison]) -> list[Section]:
                 pairs=tuple(pairs),
                 strongest=_strongest(pairs),
                 variants=_variants(c.variants),
+                circuits=next((found for found in circuits if found.belongs_to(c)), None),
             )
         )
     return made
@@ -179,25 +165,3 @@ def _title(sections: Sequence[Section]) -> str:
     tasks = list(dict.fromkeys(s.c.task for s in sections))
     pair = pairs[0] if len(pairs) == 1 else f"{len(pairs)} model pairs"
     return f"{pair}: {tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'}"
-
-
-def _source(name: str) -> str:
-    return (files("circuitkd.reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _policy(scripts: Any) -> str:
-    """A Content-Security-Policy that lets only these scripts run and nothing be fetched."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
-
-
-def _json(value: Any) -> Markup:
-    """JSON that can stand in a script element whatever its strings hold."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return Markup(text.translate(_ESCAPES))
-
-
-def _minus(text: str) -> str:
-    """Text with a typographic minus before its negative numbers."""
-    return re.sub(r"(?<!\w)-(?=\d)", "−", text)

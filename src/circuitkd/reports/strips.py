@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from circuitkd.circuits.circuit import Circuit
 from circuitkd.comparison.result import Comparison
 from circuitkd.reports.wording import estimate, fixed, percent, reached, with_interval
 
@@ -124,6 +125,26 @@ def robustness_strip(c: Comparison) -> Strip:
     rows = ("Teacher", c.robustness.teacher, "teacher"), ("Student", c.robustness.student, "student")
     marks = [Mark(name, side.mean_drop, role, *_scored(side.mean_drop, side.interval, 1)) for name, side, role in rows]
     return _strip(marks, "mean drop when one component is ablated, %", bounds=(0.0, 100.0), always=(0.0,))
+
+
+def circuit_strip(circuit: Circuit) -> Strip:
+    """Shares of a circuit, and the faithfulness of random ones; 0 and 1 are always on the axis."""
+    e = circuit.require_evaluation()
+    marks = [
+        Mark("Faithfulness", e.faithfulness, "score", *_scored(e.faithfulness, e.faithfulness_interval)),
+        Mark("Retained", e.retained, "factor", *_scored(e.retained, e.retained_interval)),
+        Mark("Completeness", e.completeness, "factor", *_scored(e.completeness, e.completeness_interval)),
+    ]
+    if circuit.edge_evaluation is not None:
+        share = circuit.edge_evaluation.faithfulness
+        marks.insert(1, Mark("Faithfulness of its edges alone", share, "factor", fixed(share, 3)))
+    for name in ("faithfulness", "completeness"):
+        drawn = [value for value in (getattr(r, name) for r in e.random) if math.isfinite(value)]
+        if drawn:
+            mean = float(np.mean(drawn))
+            note = f"{len(drawn)} circuits, mean"
+            marks.append(Mark(f"Random: {name}", mean, "null", fixed(mean, 3), note=note, rug=tuple(drawn)))
+    return _strip(marks, "share of the model’s logit difference", always=(0.0, 1.0))
 
 
 def score_axis(comparisons: Sequence[Comparison]) -> Axis:

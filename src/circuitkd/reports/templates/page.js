@@ -169,17 +169,6 @@ function followAddress() {
   if (target) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
-function paint(theme) {
-  document.documentElement.dataset.theme = theme;
-  document.getElementById("theme").setAttribute("aria-pressed", String(theme === "dark"));
-  for (const view of views.values()) view.retheme(false);
-}
-
-document.getElementById("theme").addEventListener("click", () => {
-  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  try { localStorage.setItem("circuitkd-theme", theme); } catch { /* storage is off: the choice lasts until the page is closed */ }
-  paint(theme);
-});
 document.querySelector(".overview")?.addEventListener("click", (event) => {
   const row = event.target.closest("[data-open]");
   if (row && !event.target.closest("a")) location.hash = `#c${row.dataset.open}`;
@@ -187,5 +176,5 @@ document.querySelector(".overview")?.addEventListener("click", (event) => {
 addEventListener("hashchange", followAddress);
 addEventListener("beforeprint", () => views.get(opened)?.retheme(true));
 addEventListener("afterprint", () => views.get(opened)?.retheme(false));
-paint(document.documentElement.dataset.theme);
+themeButton(() => views.forEach((view) => view.retheme(false)));
 followAddress();

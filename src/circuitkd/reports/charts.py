@@ -1,0 +1,112 @@
+"""Small line charts, several beside each other: a sweep of thresholds, and MIB's curves.
+
+Only geometry, in percent of the plotted area; a template draws SVG, so the page needs no script for them. Fractions of
+MIB's curves stand on a logarithmic axis, for most of them are below a tenth; the areas are those of a linear one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from circuitkd.circuits.curves import FaithfulnessCurve
+from circuitkd.circuits.discovery import ThresholdSweep
+from circuitkd.reports.strips import Axis, axis_for
+from circuitkd.reports.wording import fixed
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at (x, y) in percent, y from below, and what it is in words."""
+
+    x: float
+    y: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series; `role` picks its colour."""
+
+    name: str
+    role: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart: lines that share a unit, `ticks` (place in percent, label) of the horizontal axis, `unit` below it."""
+
+    title: str
+    lines: tuple[Line, ...]
+    axis: Axis
+    ticks: tuple[tuple[float, str], ...]
+    unit: str
+
+
+def threshold_panels(sweep: ThresholdSweep) -> list[Panel]:
+    """Sizes in nodes and in edges, how well the circuits do, and how far they consist of the same nodes."""
+    table = sweep.to_pandas()
+    low, high = min(sweep.thresholds), max(sweep.thresholds)
+    places = [100 * (t - low) / (high - low) if high > low else 50.0 for t in sweep.thresholds]
+    names = [f"{fixed(100 * t, 1).removesuffix('.0')} %" for t in sweep.thresholds]
+    groups = (
+        ("Nodes", (("nodes", "score"),), 0),
+        ("Edges", (("edges", "score"),), 0),
+        ("Shares", (("faithfulness", "score"), ("completeness", "teacher")), 3),
+        ("Same nodes as at 20 %", (("node_jaccard", "score"),), 3),
+    )
+    return [
+        _panel(
+            title,
+            {(c.replace("node_jaccard", "Jaccard index"), role): list(table[c]) for c, role in columns},
+            places=places,
+            names=names,
+            digits=digits,
+            unit="threshold: share that may be lost",
+        )
+        for title, columns, digits in groups
+    ]
+
+
+def curve_panels(curves: Sequence[FaithfulnessCurve]) -> list[Panel]:
+    """Faithfulness of growing circuits, one chart for each curve."""
+    return [
+        _panel(
+            f"The best {curve.level}",
+            {("faithfulness", "score"): list(curve.faithfulness)},
+            places=[100 * (1 + math.log10(x) / 3) for x in curve.fractions],
+            names=[f"{fixed(100 * x, 1).removesuffix('.0')} %" for x in curve.fractions],
+            digits=3,
+            unit=f"share of all {curve.level}, logarithmic",
+        )
+        for curve in curves
+    ]
+
+
+def _panel(
+    title: str,
+    series: dict[tuple[str, str], list[float]],
+    *,
+    places: Sequence[float],
+    names: Sequence[str],
+    digits: int,
+    unit: str,
+) -> Panel:
+    axis = axis_for([v for values in series.values() for v in values] + [0.0] + ([1.0] if digits else []), most=4)
+    lines = tuple(
+        Line(
+            name,
+            role,
+            tuple(
+                Point(round(x, 2), axis.at(value), f"{name} {fixed(value, digits)} at {label}")
+                for x, value, label in zip(places, values, names, strict=True)
+                if math.isfinite(value)
+            ),
+        )
+        for (name, role), values in series.items()
+    )
+    step = max(1, math.ceil(len(names) / 5))
+    ticks = tuple((round(x, 2), label) for x, label in zip(places[::-1], names[::-1], strict=True))[::step][::-1]
+    return Panel(title, lines, axis, ticks, unit)

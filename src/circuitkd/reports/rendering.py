@@ -1,0 +1,91 @@
+"""What all pages share: templates that escape everything, one file without references, written whole or not at all.
+
+A page forbids itself every request and every script but its own (a Content-Security-Policy of hashes). Text comes from
+Jinja templates that escape all of it, so names and prompts may hold any characters.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from circuitkd.artifacts import write_atomically
+from circuitkd.reports import wording
+
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+@cache
+def templates() -> Environment:
+    """The templates of the package; an unknown name in one is an error."""
+    environment = Environment(
+        loader=PackageLoader("circuitkd.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"wording": wording}
+    environment.filters |= {"fixed": wording.fixed, "minus": minus}
+    return environment
+
+
+def render_page(template: str, *, scripts: Mapping[str, str], **values: Any) -> str:
+    """A template of a whole page as HTML, with the style sheets and these scripts in it."""
+    allowed = {"theme": source("theme.js")} | dict(scripts)
+    return (
+        templates()
+        .get_template(template)
+        .render(
+            style=Markup(source("style.css") + source("diagram.css")),
+            scripts={name: Markup(text) for name, text in allowed.items()},
+            policy=_policy(allowed.values()),
+            **values,
+        )
+    )
+
+
+def write_page(path: str | Path, content: str) -> Path:
+    """Write a page, its folder made if missing. Raises ValueError where it cannot be written."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.encode())
+    except OSError as error:
+        raise ValueError(
+            f"cannot write the report {path}: {error.strerror or error}; free some space or choose another file name"
+        ) from error
+    return path
+
+
+def source(name: str) -> str:
+    """A style sheet or script of the templates."""
+    return (files("circuitkd.reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def embedded(value: Any) -> Markup:
+    """JSON that can stand in a script element whatever its strings hold."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return Markup(text.translate(_ESCAPES))
+
+
+def minus(text: str) -> str:
+    """Text with a typographic minus before its negative numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """A Content-Security-Policy that lets only these scripts run and nothing be fetched."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
