@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from circuitkd import __version__
-from circuitkd.cli import check, circuit, compare, demo, distill, report, select, tasks, zoo
+from circuitkd.cli import check, circuit, compare, demo, distill, report, roles, select, tasks, zoo
 from circuitkd.cli.errors import Group
 
 ABOUT = """Which of a teacher's circuits did its distilled student keep, and how brittle did it become?
@@ -32,6 +32,7 @@ app.command("demo")(demo.demo)
 app.command("compare")(compare.compare)
 app.command("select")(select.select)
 app.command("circuit")(circuit.circuit)
+app.command("roles")(roles.roles)
 app.command("distill")(distill.distill)
 app.add_typer(tasks.app, name="tasks")
 app.command("check")(check.check)

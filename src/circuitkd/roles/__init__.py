@@ -1,0 +1,1 @@
+"""What single components do: roles, their validation, and what became of each of the teacher's components."""
