@@ -19,8 +19,10 @@ from circuitkd.comparison.noise import SEEDS, STDS
 
 SOURCE = Path(circuitkd.__file__).parents[1]
 # The command, made to wait once the first piece is on disk: so it is interrupted there however busy the machine is.
+# A shell's background job ignores SIGINT, and so would a child of a test run in one.
 WAITS_AFTER_A_PIECE = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from circuitkd.cli import main
 from circuitkd.interventions.execution import Ledger
 
