@@ -101,7 +101,7 @@ CAUGHT = [
         "importlib.import_module('circuitkd.cli')",
         [(1, "models imports")],
     ),
-    ("imports_point_leftwards", "studies/a.py", "import circuitkd.analysis", [(1, "studies imports")]),
+    ("imports_point_leftwards", "zoo/a.py", "import circuitkd.analysis", [(1, "zoo imports")]),
     (
         "imports_point_leftwards",
         "components.py",

@@ -12,7 +12,7 @@ from circuitkd import load
 from circuitkd.circuits.circuit import Circuit, ModelShape
 from circuitkd.cli import distill
 from circuitkd.components import Component
-from circuitkd.distill.conditions import BEYOND, PAPER
+from circuitkd.distill.conditions import BEYOND, MAPPED, PAPER, UNTRAINED, Grid
 from circuitkd.distill.experiment_result import ExperimentResult
 from circuitkd.distill.head_map import METHODS
 from circuitkd.distill.objective import TASK_LOSSES
@@ -67,6 +67,17 @@ def test_a_finished_run_is_taken_as_it_is(run, made, models):
     assert other.code == 2 and "it differs in options" in other.stderr
 
 
+def test_the_search_is_shown_and_kept(run, models, monkeypatch, tmp_path):
+    monkeypatch.setattr("circuitkd.distill.conditions.PAPER", (UNTRAINED, MAPPED))
+    monkeypatch.setattr("circuitkd.distill.conditions.Grid", lambda: Grid((0.5, 1.0), ("tokens",), (9,)))
+    arguments = ("--heads", "L0H1", "--paper-only", "--search", "--output-dir", "out")
+    found = run("distill", models / "big", models / "small", *FAST, *arguments)
+    assert found.code == 0 and "Search on the validation split" in found.stdout
+    searched = ExperimentResult.load("out").search
+    assert [(c.weight, c.points) for c in searched.candidates] == [(0.5, "tokens"), (1.0, "tokens")]
+    assert Path("out/search.md").read_text().count("\n") == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,6 +88,7 @@ def test_a_finished_run_is_taken_as_it_is(run, made, models):
         ("--circuit x.json", "x.json does not exist: give a circuit file"),
         ("--batch-size 1", "CKA needs at least 2 rows in a batch and there are 1: give a larger batch_size"),
         ("--mapping random", "unknown method of mapping heads 'random': choose one of impact, one-to-one, similarity"),
+        ("--points all", "unknown rows of CKA 'all': choose one of answer, tokens"),
         ("--task-loss mse", "unknown task loss 'mse': choose one of teacher-labels, ground-truth, kl"),
         ("--steps 0", "steps must be at least 1, got 0"),
         ("--seeds 0", "--seeds must be at least 1, got 0"),

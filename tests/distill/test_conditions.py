@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circuitkd.distill.conditions import BEYOND, PAPER, Condition, ExperimentOptions, Losses, Training
+from circuitkd.distill.conditions import BEYOND, PAPER, Condition, ExperimentOptions, Grid, Losses, Training
 
 
 def test_the_papers_conditions():
@@ -36,6 +36,10 @@ def test_defaults_are_the_papers():
         (lambda: Training(learning_rate=0.0), "learning_rate must be above 0, not 0.0"),
         (lambda: Losses("mse"), "unknown task loss 'mse': choose one of teacher-labels, ground-truth, kl"),
         (lambda: Losses(weight=0.0), "the weight of the alignment must be above 0, not 0.0: CE alone is a condition"),
+        (lambda: Losses(points="all"), "unknown rows of CKA 'all': choose one of answer, tokens"),
+        (lambda: Grid(points=("all",)), "unknown rows of CKA 'all': choose one of answer, tokens"),
+        (lambda: Grid(weights=(0.0, 1.0)), "the search needs weights above 0, rows and seeds, at least one of each"),
+        (lambda: Grid(seeds=()), "at least one of each"),
         (lambda: Losses(ablated_share=1.0), "ablated_share must be between 0 and 1, not 1.0"),
         (lambda: ExperimentOptions(mapping="random"), "unknown method of mapping heads 'random'"),
         (lambda: ExperimentOptions(performance="speed"), "unknown measure of performance 'speed'"),

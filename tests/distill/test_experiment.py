@@ -102,7 +102,7 @@ def test_finished_runs_are_not_made_again(case, tmp_path, monkeypatch):
     first = run_experiment(case.teacher, case.student, case.task, options=options, execution=execution)
     assert [h for h in heard if h[0] == "distillation"] == [("distillation", i, 2) for i in range(3)]
     trained = []
-    monkeypatch.setattr(experiment, "_train", lambda *a, **k: trained.append(1))
+    monkeypatch.setattr(experiment, "train_copy", lambda *a, **k: trained.append(1))
     again = run_experiment(case.teacher, case.student, case.task, options=options, execution=execution)
     assert again.rows() == first.rows() and not trained
     monkeypatch.undo()

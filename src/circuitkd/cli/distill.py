@@ -48,6 +48,12 @@ Weight = Annotated[float, o.option("--weight", "LAMBDA", "Of the alignment term.
 TaskLoss = Annotated[str, o.option("--task-loss", "LOSS", f"{TASK_LOSSES}.", panel=TRAINING, default=True)]
 Temperature = Annotated[float, o.option("--temperature", "T", "Of the task loss kl.", panel=TRAINING, default=True)]
 Debiased = Annotated[bool, o.option("--debiased", "", "Train on debiased CKA.", panel=TRAINING)]
+Points = Annotated[
+    str, o.option("--points", "ROWS", "Of CKA: answer, tokens (all of a prompt).", panel=TRAINING, default=True)
+]
+Search = Annotated[
+    bool, o.option("--search", "", "Choose weight and rows of CKA on the validation split.", panel=TRAINING)
+]
 PaperOnly = Annotated[bool, o.option("--paper-only", "", "Only the conditions of the paper.", panel=TRAINING)]
 Output = Annotated[Path | None, o.output_dir("circuitkd-runs/TEACHER--STUDENT--distill/TASK")]
 
@@ -70,6 +76,8 @@ def distill(
     task_loss: TaskLoss = "teacher-labels",
     temperature: Temperature = 2.0,
     debiased: Debiased = False,
+    points: Points = "answer",
+    search: Search = False,
     paper_only: PaperOnly = False,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -86,7 +94,7 @@ def distill(
     from circuitkd.cli import compare, runs
     from circuitkd.cli.progress import Bars
     from circuitkd.comparison.checks import at_least
-    from circuitkd.distill.conditions import BEYOND, PAPER, ExperimentOptions, Losses, Training
+    from circuitkd.distill.conditions import BEYOND, PAPER, ExperimentOptions, Grid, Losses, Training
     from circuitkd.interventions.execution import Execution
     from circuitkd.tasks.registry import TASKS, load_task
 
@@ -95,9 +103,10 @@ def distill(
         mapping=mapping,  # type: ignore[arg-type]
         performance=performance,
         training=Training(steps, learning_rate, batch_size),
-        losses=Losses(task_loss, temperature, weight=weight, debiased=debiased),
+        losses=Losses(task_loss, temperature, weight=weight, debiased=debiased, points=points),  # type: ignore[arg-type]
         seeds=tuple(range(seeds)),
         conditions=PAPER if paper_only else PAPER + BEYOND,
+        search=Grid() if search else None,
     )
     loaded = load_task(task, EXAMPLES if n is None and task in TASKS else n, seed=seed)
     names = "--".join((*map(runs.model_folder, (teacher, student)), "distill"))
@@ -178,6 +187,8 @@ def show(root: Path, result: ExperimentResult, *, json: bool) -> None:
         "table.csv": result.to_pandas().to_csv(index=False),
         "losses.csv": result.curves().to_csv(index=False),
     }
+    if result.search is not None:
+        texts["search.md"] = markdown(result.search.rows())
     for name, text in texts.items():
         write_atomically(root / name, text.encode())
     if json:
@@ -200,5 +211,9 @@ def show(root: Path, result: ExperimentResult, *, json: bool) -> None:
         caption=f"Circuit (student ← teacher, {result.head_map.distinct} different): {mapped}",
     )
     results().print("", accuracies, "", closeness, sep="\n")
+    if result.search is not None:
+        found = result.search.rows()
+        chosen = table("Search on the validation split", tuple(found[0]), [tuple(row.values()) for row in found])
+        results().print("", chosen, sep="\n")
     results().print(f"\nrun folder: {root}", soft_wrap=True)
     warn(result.warnings)

@@ -65,8 +65,11 @@ def train(
     output_dir: Annotated[
         Path | None,
         o.option(
-            "--output-dir", "DIR", "Write to DIR/NAME, a student's teacher beside it; in the package unless told."
+            "--output-dir", "DIR", "Write to DIR/NAME (a teacher there teaches); in the package unless told."
         ),
+    ] = None,
+    steps: Annotated[
+        int | None, o.option("--steps", "N", "Instead of the recipe's; fewer give a student with room to improve.")
     ] = None,
 ) -> None:
     """Train a bundled model from its recipe on the CPU (half an hour or so for a teacher) and measure it."""
@@ -76,7 +79,7 @@ def train(
     from circuitkd.zoo.make import make
 
     catalog.recipe(name)
-    folder = output_dir / name if output_dir else catalog.folder(name)
+    folder = output_dir / name if output_dir else None
     with Bars() as bars:
         bars.step(f"training {name}")
 
@@ -85,8 +88,8 @@ def train(
             if step == steps:
                 bars.step(f"measuring {name}")
 
-        card = make(name, folder=folder, report=report)
-    results().print(f"{name}: {card['parameters']:,} parameters, {card['megabytes']} MB, in {folder}", soft_wrap=True)
+        card = make(name, folder=folder, steps=steps, report=report)
+    results().print(f"{name}: {card['parameters']:,} parameters, {card['megabytes']} MB, in {folder or catalog.folder(name)}", soft_wrap=True)
     results().print(_accuracy_table(card["held_out"], None))
 
 

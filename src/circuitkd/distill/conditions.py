@@ -14,6 +14,7 @@ from circuitkd.components import Component
 from circuitkd.distill.data import SHARES
 from circuitkd.distill.head_map import METHODS, Method
 from circuitkd.distill.objective import TASK_LOSSES
+from circuitkd.distill.signals import POINTS, Points
 from circuitkd.interventions.readout import PERFORMANCES
 
 
@@ -67,16 +68,19 @@ class Training:
 @dataclass(frozen=True)
 class Losses:
     """`task_loss` stands for CE in every condition that has it ("teacher-labels" is CD's). `weight`: of the alignment;
-    `debiased`: CKA; `ablated_share`: probability of a head in the conditions with head ablation."""
+    `debiased`: CKA; `points`: its rows, the answer position of each prompt or all its real tokens; `ablated_share`:
+    probability of a head in the conditions with head ablation."""
 
     task_loss: str = "teacher-labels"
     temperature: float = 2.0
     weight: float = 1.0
     debiased: bool = False
+    points: Points = "answer"
     ablated_share: float = 0.1
 
     def __post_init__(self) -> None:
         one_of(self.task_loss, tuple(TASK_LOSSES), name="task loss")
+        one_of(self.points, POINTS, name="rows of CKA")
         if not 0 < self.ablated_share < 1:
             raise ValueError(f"ablated_share must be between 0 and 1, not {self.ablated_share}")
         if not self.weight > 0:
@@ -84,10 +88,26 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """What a search tries (`search`): every weight with every kind of rows, each with every seed."""
+
+    weights: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    points: tuple[Points, ...] = ("answer", "tokens")
+    seeds: tuple[int, ...] = (100, 101)
+
+    def __post_init__(self) -> None:
+        for points in self.points:
+            one_of(points, POINTS, name="rows of CKA")
+        if not (self.weights and self.points and self.seeds) or not min(self.weights) > 0:
+            raise ValueError("the search needs weights above 0, rows and seeds, at least one of each")
+
+
+@dataclass(frozen=True)
 class ExperimentOptions:
-    """`heads`: the circuit, as a number of the most influential heads (None: 15 % of them, as in CD, at least two), or
-    which (`Circuit.heads`, names). `mapping`, `performance`: see `head_map`. `seeds`: one training run each, of every
-    condition. `shares`: of training, validation and test examples. `random_circuits`: draws for the control."""
+    """`heads`: the circuit, as a number of the most influential heads (None: 15 % of them, as in CD, at least two),
+    or which (`Circuit.heads`, names). `mapping`, `performance`: see `head_map`. `seeds`: one training run each, of
+    every condition. `shares`: of training, validation and test examples. `random_circuits`: draws for the control.
+    `search`: choose the weight and the rows of CKA on the validation split; those of `losses` are then not used."""
 
     heads: int | tuple[Component | str, ...] | None = None
     mapping: Method = "impact"
@@ -98,6 +118,7 @@ class ExperimentOptions:
     shares: tuple[float, float, float] = SHARES
     random_circuits: int = 10
     conditions: tuple[Condition, ...] = PAPER + BEYOND
+    search: Grid | None = None
 
     def __post_init__(self) -> None:
         one_of(self.mapping, [m for m in METHODS if m != "random"], name="method of mapping heads")

@@ -21,6 +21,7 @@ from circuitkd.distill.circuit_parameters import Untouched
 from circuitkd.distill.conditions import ALL_CE, CIRCUIT_CE
 from circuitkd.distill.evaluation import CircuitAccuracy, McNemar, mcnemar
 from circuitkd.distill.head_map import HeadMap
+from circuitkd.distill.search import SearchResult
 
 Floats = NDArray[np.float64]
 BASELINES = (ALL_CE.name, CIRCUIT_CE.name)
@@ -55,7 +56,8 @@ class DistillationRun:
 
 @dataclass(frozen=True, eq=False)
 class ExperimentResult:
-    """All runs. `heads`: the circuit, `head_map`: its mapped pairs. `teacher_accuracy` [test example]."""
+    """All runs. `heads`: the circuit, `head_map`: its mapped pairs. `teacher_accuracy` [test example]. `search`: how the
+    weight of the alignment was chosen, where it was."""
 
     teacher: str
     student: str
@@ -67,6 +69,7 @@ class ExperimentResult:
     runs: tuple[DistillationRun, ...]
     warnings: tuple[str, ...]
     manifest: dict[str, str]
+    search: SearchResult | None = None
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -103,12 +103,15 @@ def _surrogate(teacher: Side, student: Side, *, execution: Execution) -> tuple[P
     return pairs, tuple(float(i) for i in influences[kept])
 
 
+def default_heads(model: CircuitModel) -> int:
+    """How many heads a circuit has unless told."""
+    return max(LEAST_HEADS, round(SHARE_OF_HEADS * model.n_layers * model.n_heads))
+
+
 def _circuit(
     student: CircuitModel, train: BoundTask, options: ExperimentOptions, *, execution: Execution
 ) -> tuple[Component, ...]:
-    which = options.heads
-    if which is None:
-        which = max(LEAST_HEADS, round(SHARE_OF_HEADS * student.n_layers * student.n_heads))
+    which = default_heads(student) if options.heads is None else options.heads
     effects = sweep(student, train, execution=execution) if isinstance(which, int) else None
     return choose_heads(student, which, effects=effects)
 
@@ -152,7 +155,7 @@ def objective_of(setup: Setup, condition: Condition, *, pairs: HeadMap | None) -
         )
     elif condition.pairs != "none":
         chosen = setup.head_map if pairs is None else pairs
-        alignment = Alignment(chosen.pairs, losses.weight, debiased=losses.debiased)
+        alignment = Alignment(chosen.pairs, losses.weight, debiased=losses.debiased, points=losses.points)
     return Objective(
         losses.task_loss if condition.task_loss else None,
         losses.temperature,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,41 @@ from circuitkd.zoo import catalog, training, vocabulary
 from circuitkd.zoo.evaluation import held_out_accuracies
 
 
-def make(name: str, *, folder: Path | None = None, report: training.Report | None = None) -> dict[str, Any]:
+def make(
+    name: str, *, folder: Path | None = None, steps: int | None = None, report: training.Report | None = None
+) -> dict[str, Any]:
     """Train `name` and write it to `folder` (its place in the package by default); returns the card.
 
-    A student needs its teacher's weights beside it. Raises ValueError for an unknown name or a missing teacher.
+    A student learns from the teacher beside its folder, else from the bundled one. `steps` other than the recipe's give a
+    less (or more) trained model, which must not take the bundled one's place. Raises ValueError for that, for an unknown
+    name and for a missing teacher.
     """
     made = catalog.recipe(name)
+    if steps is not None:
+        if folder is None or steps < 1:
+            raise ValueError("a number of steps other than the recipe's must be at least 1, and needs a folder of its own")
+        made = replace(made, steps=steps)
     target = folder or catalog.folder(name)
     teacher = None
     if made.teacher is not None:
-        source = target.parent / made.teacher
-        if not (source / "card.json").exists():
-            raise ValueError(f"{name} is distilled from {made.teacher}, which is not in {source}: train that first")
-        teacher = load(str(source)).hf
+        sources = [target.parent / made.teacher, catalog.folder(made.teacher)]
+        found = [source for source in sources if (source / "card.json").exists()]
+        if not found:
+            raise ValueError(f"{name} is distilled from {made.teacher}, which is not in {sources[0]}: train that first")
+        teacher = load(str(found[0])).hf
     model = training.train(made, report=report, teacher=teacher)
     (target / "card.json").unlink(missing_ok=True)
     training.save(model, vocabulary.tokenizer(), path=target)
-    card = measure(name, target)
+    card = measure(made, target)
     write_atomically(target / "card.json", (json.dumps(card, indent=1) + "\n").encode())
     return card
 
 
-def measure(name: str, path: Path) -> dict[str, Any]:
+def measure(made: catalog.Recipe, path: Path) -> dict[str, Any]:
     """The card of the saved, rounded weights at `path`."""
-    made, model = catalog.recipe(name), load(str(path))
+    model = load(str(path))
     return {
-        "name": name,
+        "name": made.name,
         "role": made.role,
         "architecture": model.architecture.hf_class,
         "teacher": made.teacher,
