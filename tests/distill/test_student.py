@@ -90,7 +90,7 @@ def test_effects_are_the_derivative_of_ablation():
     """Moving a head a small step to its mean changes the logit difference as estimated."""
     case = shared_pair("llama")
     model, batch, step = case.student, batch_of(case), 1e-2
-    run = run_student(model, model.hf, batch=batch, with_z=True)
+    run = run_student(model, model.hf, batch=batch, for_effects=True)
     found = head_effects(model, run, batch=batch)
     heads = [c for c in model.components if c.kind == "head"]
     assert found.shape == (len(heads),)
@@ -106,3 +106,18 @@ def test_effects_are_the_derivative_of_ablation():
         head = heads[index]
         ends = [metric({head: lambda z, s=s, f=means[head]: z + s * (f(z) - z)}) for s in (step, -step)]
         assert float(found[index].detach()) == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=0.02, abs=1e-3)
+
+
+def test_effects_below_everything_that_is_trained():
+    case = pair("gpt2")
+    batch = batch_of(case)
+    wanted = head_effects(
+        case.student, run_student(case.student, case.student.hf, batch=batch, for_effects=True), batch=batch
+    )
+    for parameter in case.student.hf.parameters():
+        parameter.requires_grad_(False)
+    case.student.modules.blocks[1].out_projection.weight.requires_grad_()
+    found = head_effects(
+        case.student, run_student(case.student, case.student.hf, batch=batch, for_effects=True), batch=batch
+    )
+    assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-7) and found[:4].abs().min() > 0

@@ -269,6 +269,14 @@ def test_the_surrogate_raises_agreement():
     assert losses(trainer)[-1] < losses(trainer)[0] - 0.05
 
 
+def test_the_surrogate_with_a_circuit_in_the_last_layer_alone():
+    alignment = Alignment(PAIRS, kind="surrogate", teacher_influence=(1.0, 0.0))
+    heads = [Component.parse("L1H0")]
+    trainer = make(pair("gpt2"), Objective(None, alignment=alignment), heads=heads, max_steps=2)
+    trainer.train()
+    assert trainer.untouched.identical and losses(trainer)[1] != losses(trainer)[0]
+
+
 @pytest.mark.parametrize("name", ["gpt2", "bert"])
 def test_other_architectures(name, tmp_path):
     trainer = make(pair(name), aligned(), folder=tmp_path)

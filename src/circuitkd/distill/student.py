@@ -38,9 +38,13 @@ def run_student(
     *,
     batch: Mapping[str, Any],
     with_z: bool = False,
+    for_effects: bool = False,
     ablated: Sequence[Component] = (),
 ) -> StudentRun:
-    """Run a batch through `forward`, which is student.hf or a wrapper around it, with some heads at their batch mean."""
+    """Run a batch through `forward`, which is student.hf or a wrapper around it, with some heads at their batch mean.
+
+    `for_effects`: keep z so that `head_effects` can be asked, also of layers below everything that is trained.
+    """
     tokens, positions = batch["input_ids"], answer_positions(batch)
     arguments, first = hf_inputs(student, tokens, lengths=batch["lengths"]), 0
     if "logits_to_keep" in inspect.signature(student.hf.forward).parameters:
@@ -49,7 +53,7 @@ def run_student(
     with ExitStack() as stack:
         if ablated:
             stack.enter_context(edits(student, batch_means(ablated, batch)))
-        seen = stack.enter_context(record(student)) if with_z else None
+        seen = stack.enter_context(record(student, gradients=for_effects)) if with_z or for_effects else None
         logits = forward(**arguments).logits
     rows = torch.arange(len(logits), device=logits.device)
     return StudentRun(logits[rows, positions.to(logits.device) - first], seen.z if seen else {})
@@ -85,7 +89,8 @@ def drawn_heads(student: CircuitModel, probability: float) -> tuple[Component, .
 
 
 def head_effects(student: CircuitModel, run: StudentRun, *, batch: Mapping[str, Any]) -> Tensor:
-    """First-order mean ablation effects [head] on the logit difference, layer by layer, with gradient in z."""
+    """First-order mean ablation effects [head] on the logit difference, layer by layer, with gradient in z. The run is one
+    `for_effects`."""
     answers, distractors = (batch[name].to(run.logits.device) for name in ("answers", "distractors"))
     metric = logit_difference(
         run.logits.gather(-1, answers.clamp(min=0)),

@@ -100,7 +100,14 @@ class CircuitDistillationTrainer(Trainer):
         objective, alignment = self.objective, self.objective.active_alignment
         signals = self._sources[0].signals(inputs)
         ablated = drawn_heads(self.student, objective.head_ablation)
-        run = run_student(self.student, model, batch=inputs, with_z=alignment is not None, ablated=ablated)
+        run = run_student(
+            self.student,
+            model,
+            batch=inputs,
+            with_z=alignment is not None,
+            for_effects=alignment is not None and alignment.kind == "surrogate",
+            ablated=ablated,
+        )
         rows = len(run.logits)
         count = rows if num_items_in_batch is None else num_items_in_batch
         shared = num_items_in_batch is not None and self.args.average_tokens_across_devices

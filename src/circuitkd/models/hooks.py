@@ -60,11 +60,15 @@ def edits(model: CircuitModel, functions: Edits) -> Iterator[None]:
 
 
 @contextmanager
-def record(model: CircuitModel) -> Iterator[Record]:
+def record(model: CircuitModel, *, gradients: bool = False) -> Iterator[Record]:
     """Collect z, attention outputs and MLP outputs of the forwards run while the context is open (the last
-    one wins).
+    one wins). `gradients`: gradients can be taken for every z, also where no parameter before it is trained.
     """
     result, handles = Record(), []
+
+    def require_grad(module: nn.Module, args: Any) -> None:
+        if not args[0].requires_grad:
+            args[0].requires_grad_()
 
     def keep_attention(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -80,6 +84,8 @@ def record(model: CircuitModel) -> Iterator[Record]:
 
     try:
         for layer, parts in enumerate(model.modules.blocks):
+            if gradients:
+                handles.append(parts.out_projection.register_forward_pre_hook(require_grad))
             handles.append(parts.out_projection.register_forward_hook(keep_attention(layer)))
             handles.append(parts.mlp[-1].register_forward_hook(keep_mlp(layer)))
         yield result
