@@ -121,6 +121,14 @@ def test_what_stands_out():
     )
 
 
+def test_a_student_of_equal_size_can_be_more_fragile():
+    first = judged("ioi")
+    sides = replace(first.robustness, slope=None, teacher=replace(first.robustness.teacher, interval=(2.0, 4.0)))
+    for low, says in ((4.1, "more fragile on 1 of 1 tasks"), (3.9, "more fragile on 0 of 1 tasks")):
+        student = replace(sides.student, interval=(low, 6.0))
+        assert says in tables.stands_out([replace(first, robustness=replace(sides, student=student))])
+
+
 def test_nothing_is_said_of_a_task_that_is_not_done():
     found = tables.stands_out([judged("ioi"), judged("IOI-hard", student=0.5)])
     assert found.startswith("Influences agree more than by chance on 1 of 1 tasks; ")

@@ -104,7 +104,9 @@ def test_without_a_slope_the_two_intervals_must_be_apart(comparison, student, sa
         student=replace(sides.student, interval=student),
     )
     assert says in wording.headline(replace(comparison, robustness=changed))
-    assert wording.slope_text(changed) == "No slope: the student has no fewer parameters than the teacher."
+    assert wording.slope_text(changed) == (
+        "No slope: the student has no fewer parameters than the teacher (bits for each are not counted)."
+    )
 
 
 def test_the_slope_is_given_per_tenth_of_compression(comparison):

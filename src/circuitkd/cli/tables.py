@@ -1,7 +1,8 @@
 """Comparisons and selections as tables for the terminal, and the line that says what stands out in them.
 
 A line says no more than its numbers show: "more than by chance" needs a score that at most 5 % of the shuffles reach,
-"more fragile" a slope whose interval is above 0, and neither is said of a task that a model is not shown to do.
+"more fragile" a slope (without one, a difference of mean drops) whose interval is above 0, and neither is said of a
+task that a model is not shown to do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from circuitkd.cli.terminal import table
 from circuitkd.comparison.noise import NoiseCurve
 from circuitkd.comparison.result import Comparison, MatchedPair
 from circuitkd.reports.tables import variant_rows
-from circuitkd.reports.wording import SHARE_REACHED, bracket, estimate, fixed, short_names
+from circuitkd.reports.wording import SHARE_REACHED, bracket, drop_difference, estimate, fixed, short_names
 from circuitkd.selection import Selection
 
 PAIRS = 8
@@ -181,7 +182,7 @@ def _agrees(c: Comparison) -> bool:
 
 
 def _is_more_fragile(c: Comparison) -> bool:
-    return c.robustness.slope is not None and c.robustness.slope.interval[0] > 0
+    return drop_difference(c.robustness)[0] > 0
 
 
 def _span(comparisons: Sequence[Comparison]) -> str:

@@ -20,7 +20,14 @@ from transformers.utils import logging as hf_logging
 
 from circuitkd.models.architectures import ARCHITECTURES, unknown_class
 from circuitkd.models.circuit_model import PLAIN_DTYPES, CircuitModel
-from circuitkd.models.files import bundled_hint, check_folder, has_own_tokenizer, locate
+from circuitkd.models.files import (
+    bundled_hint,
+    check_folder,
+    check_has_config,
+    has_own_tokenizer,
+    has_tokenizer,
+    locate,
+)
 from circuitkd.models.self_check import self_check
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in PLAIN_DTYPES}
@@ -74,6 +81,27 @@ def load(
     return wrap(hf if place is None else hf.to(place), tokenizer, name=name, check=check)
 
 
+def load_shape(name: str, *, dtype: str | torch.dtype | None = None, revision: str | None = None) -> CircuitModel:
+    """The model that `load` would load, from its config alone: no weights are read, and it cannot be run.
+
+    It lies on the meta device, so its size costs nothing. `tokenizer`: None where a folder or a hub repository has none.
+    Raises ValueError for a folder without config.json, and for a class or config that `load` would refuse.
+    """
+    source, kind = locate(name), _dtype(dtype)
+    if isinstance(source, Path):
+        check_has_config(source)
+    options = {"revision": revision, "trust_remote_code": False, "local_files_only": isinstance(source, Path)}
+    with _quiet(), _explained(name, local=isinstance(source, Path)):
+        config = _config(name, source, options=options)
+        hf_class = model_class(config)
+        tokenizer = None
+        if not isinstance(source, Path) or has_tokenizer(source):
+            tokenizer = _tokenizer(name, source, options=options)
+        with torch.device("meta"):
+            hf = hf_class(config)
+    return CircuitModel.of(hf.to(kind).eval(), tokenizer, name=name, has_weights=False)
+
+
 def wrap(hf_model: Any, tokenizer: Any, *, name: str = "model", check: bool = True) -> CircuitModel:
     """A CircuitModel around a Hugging Face model in memory, which is put in eval mode and otherwise left as
     it is.
@@ -125,7 +153,8 @@ def _config(name: str, source: Path | str, *, options: dict[str, Any]) -> Any:
         ) from error
     if getattr(config, "quantization_config", None) is not None:
         raise ValueError(
-            f"{name}: the checkpoint is quantised; load an unquantised one (float32, bfloat16 or float16 weights)"
+            f"{name}: the checkpoint is quantised; load an unquantised one (float32, bfloat16 or float16 weights), or load "
+            "it with transformers and save what its dequantize() gives"
         )
     return config
 

@@ -14,6 +14,7 @@ from circuitkd.comparison.performance import Estimate
 from circuitkd.comparison.result import Comparison, Null, Robustness
 
 SHARE_REACHED = 0.05
+_SPACES = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "⏎", "\n": "⏎"})
 
 
 def fixed(value: float | None, digits: int = 2) -> str:
@@ -59,6 +60,16 @@ def short_names(*names: str) -> tuple[str, ...]:
     return last if len(set(last)) == len(set(names)) else names
 
 
+def place_names(positions: Sequence[str]) -> tuple[str, ...]:
+    """Names of positions in a prompt as people read them: tokens without their spelling of spaces and line ends, and
+    the number of a position in brackets where its token differs from prompt to prompt."""
+    shown = []
+    for i, name in enumerate(positions):
+        plain = name.translate(_SPACES).strip()
+        shown.append(f"({i})" if name == str(i) else plain or "␣")
+    return tuple(shown)
+
+
 def headline(comparison: Comparison) -> str:
     """One sentence: what the student kept of the teacher, and how fragile it is."""
     undone = _not_shown_to_do(comparison)
@@ -95,12 +106,21 @@ def strongest(comparison: Comparison) -> str:
 def slope_text(robustness: Robustness) -> str:
     """The slope per 0.1 of compression with its interval, or why there is none."""
     if robustness.slope is None:
-        return "No slope: the student has no fewer parameters than the teacher."
+        return "No slope: the student has no fewer parameters than the teacher (bits for each are not counted)."
     mean, low, high = robustness.slope.per_tenth
     return (
         f"{with_interval(mean, (low, high))} points of extra drop per 0.1 of compression "
         f"(the student has {percent(100 * robustness.slope.compression)} fewer parameters)."
     )
+
+
+def drop_difference(robustness: Robustness) -> tuple[float, float]:
+    """An interval with the sign of the student's mean drop minus the teacher's: the slope's, or without a slope the
+    difference of the two intervals."""
+    if robustness.slope is not None:
+        return robustness.slope.interval
+    teacher, student = robustness.teacher.interval, robustness.student.interval
+    return student[0] - teacher[1], student[1] - teacher[0]
 
 
 def warnings(comparison: Comparison) -> tuple[str, ...]:
@@ -138,10 +158,7 @@ def _kept(comparison: Comparison) -> str:
 
 def _fragility(robustness: Robustness) -> str:
     teacher, student = robustness.teacher, robustness.student
-    if robustness.slope is not None:
-        low, high = robustness.slope.interval
-    else:
-        low, high = student.interval[0] - teacher.interval[1], student.interval[1] - teacher.interval[0]
+    low, high = drop_difference(robustness)
     drops = (
         f"{percent(student.mean_drop)} of its logit difference on average, {percent(teacher.mean_drop)} in the teacher"
     )
