@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # One thread for each test worker: two workers with all cores each are slower than one.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
 
-.PHONY: help venv check format test test-slow demo clean
+.PHONY: help venv check format test test-slow demo docs clean
 
 help:
 	@echo "make venv        create $(VENV) and install the package with its development tools"
@@ -18,6 +18,7 @@ help:
 	@echo "make test        the fast tests (CPU, offline); ARGS='-k matching' is passed on"
 	@echo "make test-slow   the rest"
 	@echo "make demo        run the bundled example; ARGS=--all for all of it"
+	@echo "make docs        build the documentation into site/ (open site/index.html)"
 	@echo "make clean       remove caches and build outputs"
 
 venv: $(INSTALLED)
@@ -46,6 +47,10 @@ test-slow: venv
 demo: venv
 	$(BIN)/circuitkd demo $(ARGS)
 
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "documentation: site/index.html"
+
 clean:
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis circuitkd-runs
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis circuitkd-runs
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -65,12 +65,20 @@ def test_another_result_is_no_comparison(tmp_path):
 
 def test_a_table_of_pairs(comparison):
     table = comparison.to_pandas()
-    assert list(table.columns[:4]) == ["teacher", "student", "weight", "similarity"]
+    assert list(table.columns[:5]) == ["teacher", "student", "kind", "weight", "similarity"]
     assert len(table) == len(comparison.alignment.pairs)
     first = comparison.alignment.pairs[0]
     assert (table.teacher[0], table.student[0]) == (str(first.teacher), str(first.student))
     assert table.contribution.mean() == pytest.approx(comparison.alignment.score)
     np.testing.assert_allclose(table.contribution, table.similarity * table.agreement)
+    assert set(table.kind) == {"head", "mlp"}
+    sweep = comparison.student_sweep
+    for _, row in table.iterrows():
+        index = [str(c) for c in sweep.components].index(row.student)
+        assert row.student_effect_logits == sweep.effects[index].mean()
+        lost = 100 * sweep.effects[index].mean() / sweep.base.mean()
+        assert row.student_drop_percent == pytest.approx(min(max(lost, 0), 100))
+    assert table.teacher_drop_percent.mean() == pytest.approx(comparison.robustness.teacher.mean_drop)
 
 
 def test_slopes_per_tenth():

@@ -91,6 +91,7 @@ def test_only_the_most_influential_of_both():
 def test_null_scores():
     random = PairScore(0.25, 0.5, 0.6)
     found = align(TEACHER, STUDENT, similarity=SIMILARITY, options=ScoreOptions(), random_student=random).null
+    assert found.random_largest is None
     assert (found.random_score, found.random_similarity, found.random_agreement) == (0.25, 0.5, 0.6)
     assert len(found.shuffled_scores) == 200
     assert found.shuffled_mean == pytest.approx(found.shuffled_scores.mean())

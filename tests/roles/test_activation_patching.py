@@ -7,8 +7,9 @@ import torch
 from circuitkd.artifacts import load_run, save_run
 from circuitkd.circuits.graph import key_value_component
 from circuitkd.components import Component
-from circuitkd.interventions.execution import Execution
+from circuitkd.interventions.execution import Execution, Plan
 from circuitkd.models.hooks import edits, hooked_logits, record
+from circuitkd.roles import activation_patching as patching
 from circuitkd.roles.activation_patching import EMBED, activation_patching, patched_values
 from circuitkd.roles.patching_result import ActivationPatching
 from circuitkd.tasks.base import Example, Task
@@ -18,6 +19,8 @@ from equal_results import assert_same
 from planted import successor
 from planted_roles import sequence_roles
 from tiny_models import SPECS
+
+MEASURED = ("effects", "at_all", "blocks", "blocks_at_all", "qk", "ov", "clean", "corrupted")
 
 
 def short_task(n=2):
@@ -106,8 +109,56 @@ def test_every_effect_is_that_of_a_hooked_forward(name):
 def test_batches_and_groups_change_nothing(name):
     model, task = model_for(name), short_task(4)
     one, many = (activation_patching(model, task, execution=Execution(batch_size=n)) for n in (1, 4))
-    for field in ("effects", "at_all", "blocks", "qk", "ov", "clean", "corrupted"):
+    for field in MEASURED:
         np.testing.assert_allclose(getattr(one, field), getattr(many, field), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_one_component_at_a_time_changes_nothing(name, monkeypatch):
+    model, task = model_for(name), short_task(3)
+    whole = activation_patching(model, task)
+    monkeypatch.setattr(Plan, "group_size", lambda self, rows, n_pos: 1)
+    single = activation_patching(model, task)
+    for field in MEASURED:
+        np.testing.assert_allclose(getattr(single, field), getattr(whole, field), atol=1e-12)
+
+
+def test_prompts_that_do_not_fit_are_done_in_halves(monkeypatch):
+    """Memory ends in the second layer of all batches of more than one prompt: what was summed up by then counts once."""
+    model, task, seen = model_for("gpt2"), short_task(5), []
+    whole, block = activation_patching(model, task), patching._patched_block
+
+    def limited(pair, layer, *, size):
+        if layer == 1 and pair.rows > 1:
+            raise torch.OutOfMemoryError
+        return block(pair, layer, size=size)
+
+    monkeypatch.setattr(patching, "_patched_block", limited)
+    halved = activation_patching(model, task, execution=Execution(progress=lambda *told: seen.append(told[1:])))
+    for field in MEASURED:
+        np.testing.assert_allclose(getattr(halved, field), getattr(whole, field), atol=1e-12)
+    assert seen[-1] == (15, 15)
+
+
+def test_one_pair_that_does_not_fit_is_an_error(monkeypatch):
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(patching, "run_pair", full)
+    with pytest.raises(ValueError, match="tiny-gpt2 does not fit into the memory of cpu with one pair of prompts at a"):
+        activation_patching(model_for("gpt2"), short_task())
+
+
+def test_as_many_pairs_as_fit_with_all_their_layers(monkeypatch):
+    model = model_for("gpt2")
+    bound = short_task(5).bind(model)
+    assert patching.pairs_at_a_time(model, bound, execution=Execution()) == 5
+    assert patching.pairs_at_a_time(model, bound, execution=Execution(batch_size=2)) == 2
+    row = 6 * 2 * model.n_layers * patching.KEPT * model.d_model * 8
+    monkeypatch.setattr(patching, "CPU_BUDGET", 3.5 * row)
+    assert patching.pairs_at_a_time(model, bound, execution=Execution()) == 3
+    monkeypatch.setattr(patching, "CPU_BUDGET", 1.0)
+    assert patching.pairs_at_a_time(model, bound, execution=Execution()) == 1
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))

@@ -1,3 +1,5 @@
+import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -94,7 +96,7 @@ def test_many_to_one_of_components_that_do_not_matter_is_no_merger():
     similarity[1] = similarity[3] = 0.9, 0.3, 0.2, 0.2
     found = find_fates(compared(similarity, [2, 0, 1, 0, 2], [2, 0, 1, 0, 2]), null_of())
     assert kinds(found) == ["preserved", "discarded", "preserved", "discarded", "preserved"]
-    assert found.of("L0H1").reason == "it is not shown to matter; its lookalike L0H0 matters, and is more like L0H0"
+    assert found.of("L0H1").reason == "it is not shown to matter; its lookalike L0H0 matters, and is most like L0H0"
 
 
 def test_no_merger_into_a_component_that_does_not_matter():
@@ -118,6 +120,21 @@ def test_several_heirs_are_a_split():
     assert kinds(found)[0] == "split"
     assert found.of("L0H0").others == (Component.parse("L0H1"),)
     assert found.of("L0H0").student.component == Component.parse("L0H0")
+
+
+def test_a_split_shows_its_most_similar_heir_where_the_lookalike_is_another_ones():
+    """L0H0 is most like the student's L0H3, which is more like L0H3; L0H1 and L0H2 of the student are most like L0H0."""
+    similarity = np.array([[0.2, 0.7, 0.8, 0.85], [0.6, 0.1, 0.1, 0.1], [0.55, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.9]])
+    fate = find_fates(compared(similarity, [2, 0, 0, 0, 2], [0, 1, 1, 1, 2]), null_of()).of("L0H0")
+    assert (fate.fate, fate.student.component, fate.similarity) == ("split", Component.parse("L0H2"), 0.8)
+    assert fate.others == (Component.parse("L0H1"),)
+    assert fate.reason == "L0H2 and L0H1 matter in the student, and L0H0 is what each of them is most like"
+
+
+def test_one_heir_beside_the_lookalike_is_no_split():
+    similarity = np.array([[0.2, 0.7, 0.1, 0.85], [0.6, 0.1, 0.1, 0.1], [0.55, 0.1, 0.9, 0.1], [0.1, 0.1, 0.1, 0.9]])
+    fate = find_fates(compared(similarity, [2, 0, 1, 0, 2], [0, 2, 1, 2, 2]), null_of()).of("L0H0")
+    assert (fate.fate, fate.student.component) == ("preserved", Component.parse("L0H3"))
 
 
 def test_a_heir_without_influence_is_no_split():
@@ -187,6 +204,111 @@ def test_among_equals_the_influential_one_is_the_lookalike():
     assert found.of("L0H1").fate == "merged"
 
 
+def names_in(told, pattern):
+    return re.search(pattern, told).groups() if re.search(pattern, told) else None
+
+
+@pytest.fixture(scope="module")
+def random_fates():
+    """Of random similarities and effects, rounded so that ties occur, among few enough for all to be told."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(60):
+        effect = rng.choice([-0.5, 0.0, 0.03, 0.3, 1.0, 2.0], size=(2, 5))
+        comparison = compared(rng.random((4, 4)).round(1), *effect, spread=rng.choice([0.05, 3.0], p=[0.9, 0.1]))
+        found.append((comparison, find_fates(comparison, null_of(0.45))))
+    return found
+
+
+def test_every_sentence_is_true_of_the_numbers(random_fates):
+    told_kinds = Counter()
+    for comparison, found in random_fates:
+        values = {"head": comparison.similarity.head, "mlp": comparison.similarity.mlp}
+        teacher, student = (influential_by_hand(s) for s in (comparison.teacher_sweep, comparison.student_sweep))
+        told = found.summary
+
+        def alike(t, s, values=values):
+            return values[t.kind][at(t), at(s)] > 0.45
+
+        def nearest(t, values=values):
+            row = values[t.kind][at(t)]
+            return {s for s in found_components(t.kind) if row[at(s)] >= row.max() - 1e-9}
+
+        def owners(s, values=values):
+            column = values[s.kind][:, at(s)]
+            return {t for t in found_components(s.kind) if column[at(t)] >= column.max() - 1e-9}
+
+        if not teacher:
+            assert "none of them is shown to matter by itself" in told
+            continue
+        count = names_in(told, r"On ioi, (one|\d+) (?:is|are) shown to matter")[0]
+        assert len(teacher) == (1 if count == "one" else int(count))
+        total = 0
+        if pieces := names_in(told, r"kept (\d) of these: .*? matters as well \(([^)]*)\)"):
+            total += counted(pieces, told_kinds, "kept")
+            for one, other in re.findall(r"(\S+) as (\S+?)(?:;|$)", pieces[1]):
+                t, s = map(Component.parse, (one, other))
+                assert t in teacher and s in student and alike(t, s) and s in nearest(t)
+        if pieces := names_in(told, r"(\d) were merged: .*? most like; (.*?\))\."):
+            total += counted(pieces, told_kinds, "merged")
+            for target, parts in re.findall(r"into (\S+): (.*?)(?:;|$)", pieces[1]):
+                s = Component.parse(target)
+                sharing = [Component.parse(p) for p in re.findall(r"(\S+) \(similarity", parts)]
+                assert len(sharing) > 1 and s in student
+                assert all(t in teacher and alike(t, s) and s in nearest(t) for t in sharing)
+        for number, n, kind in re.findall(
+            r"Only (\d) (?:heads?|MLPs?) matters? .*? so the (\d) teacher (head|MLP)s", told
+        ):
+            here = [s for s in student if s.kind == kind.lower()]
+            matched = [
+                t for t in teacher if t.kind == kind.lower() and any(alike(t, s) for s in nearest(t) if s in student)
+            ]
+            assert len(here) == int(number) < int(n) == len(matched)
+            told_kinds["had to share"] += 1
+        if pieces := names_in(told, r"(\d) (?:was|were) split: .*? most like it \((.*?)\)"):
+            total += counted(pieces, told_kinds, "split")
+            for one, others in re.findall(r"(\S+) over ([^;]+)", pieces[1]):
+                t, heirs = Component.parse(one), [Component.parse(s) for s in others.split(", ")]
+                assert t in teacher and len(heirs) > 1
+                assert all(s in student and alike(t, s) and t in owners(s) for s in heirs)
+        if pieces := names_in(told, r"(\d) changed in weight or in role \((.*?)\)\."):
+            total += counted(pieces, told_kinds, "changed")
+            for one in re.findall(r"(?:^|; )(L0H\d|MLP0): its lookalike", pieces[1]):
+                assert Component.parse(one) in teacher
+        if pieces := names_in(told, r"(\d) (?:was|were) discarded \(([^)]*)\)"):
+            total += counted(pieces, told_kinds, "discarded")
+            for one in pieces[1].split("; "):
+                t = Component.parse(one)
+                assert t in teacher
+                assert all(not alike(t, s) or s not in student for s in nearest(t))
+        assert total == len(teacher)
+        if pieces := names_in(told, r"(\d) of them (?:has|have) a counterpart that matters"):
+            assert 0 < int(pieces[0]) <= 5 - len(teacher)
+            told_kinds["gained"] += 1
+    assert set(told_kinds) == {"kept", "merged", "had to share", "split", "changed", "discarded", "gained"}
+
+
+def at(component):
+    return component.head or 0
+
+
+def found_components(kind):
+    return [c for c in map(Component.parse, TEACHER) if c.kind == kind]
+
+
+def counted(pieces, told_kinds, kind):
+    told_kinds[kind] += 1
+    return int(pieces[0])
+
+
+def influential_by_hand(found):
+    """Components with a twentieth of the largest effect or more, whose bootstrap interval is above 0."""
+    rng = np.random.default_rng(1)
+    means = found.effects[:, rng.integers(0, 12, size=(4000, 12))].mean(axis=2)
+    size = found.effects.mean(axis=1) / max(found.effects.mean(axis=1).max(), 1e-12)
+    low = np.percentile(means, 2.5, axis=1)
+    return {c for c, big, least in zip(found.components, size, low, strict=True) if big >= INFLUENTIAL and least > 0}
+
+
 def planted_fates(teacher, student, task):
     comparison = compare(teacher, student, task, options=CompareOptions(random_null=False))
     tasks = (task.bind(teacher), task.bind(student))
@@ -211,7 +333,7 @@ def test_two_heads_summed_into_one_are_merged(planted):
     assert found.of("MLP1").fate == "preserved"
     assert found.counts(influential=True) == dict.fromkeys(KINDS, 0) | {"merged": 2, "preserved": 1}
     assert "2 were merged" in found.summary
-    assert "some had to share" in found.summary
+    assert "Only 1 head matters in the student, so the 2 teacher heads that are like such" in found.summary
 
 
 def test_one_head_shared_out_to_two_is_split(planted):

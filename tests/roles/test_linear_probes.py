@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn import linear_model, metrics
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from circuitkd.roles.linear_probes import (
@@ -72,6 +73,33 @@ def test_balanced_accuracy_is_the_mean_recall():
 def test_balanced_accuracy_needs_rows_of_every_class():
     with pytest.raises(ValueError, match="a class has no test rows: leave it out"):
         balanced_accuracy(np.eye(2), np.array([[YES, NO], [YES, NO]]))
+
+
+def test_scores_are_those_of_scikit_learn():
+    rng = np.random.default_rng(3)
+    predicted, actual = rng.normal(size=(4, 60, 3)).round(1), np.eye(3, dtype=bool)[rng.integers(0, 3, (4, 60))]
+    found = balanced_accuracy(predicted, actual)
+    several = rng.random((4, 60, 3)) < 0.3
+    areas = mean_auroc(predicted, several)
+    for i in range(4):
+        expected = metrics.balanced_accuracy_score(actual[i].argmax(1), predicted[i].argmax(1))
+        assert found[i] == pytest.approx(expected, abs=1e-12)
+        assert areas[i] == pytest.approx(metrics.roc_auc_score(several[i], predicted[i], average="macro"), abs=1e-12)
+
+
+def test_probes_find_as_much_as_scikit_learn_where_there_is_enough_to_learn_from():
+    rng, n = np.random.default_rng(4), 1500
+    labels = rng.integers(0, 3, n)
+    centres = 0.8 * rng.normal(size=(3, 8))
+    x = torch.tensor(centres[labels] + rng.normal(size=(n, 8)))[None]
+    outputs = encode(one(*labels), kind="classes", is_train=np.arange(n) < 1200)
+    ours, _ = probe_scores(x, outputs, shuffles=1, seed=0)
+    scaled = standardised(x, outputs.is_train)[0].numpy()
+    theirs = linear_model.LogisticRegression(class_weight="balanced").fit(scaled[:1200], labels[:1200])
+    guessed = np.eye(3)[theirs.predict(scaled[1200:])]
+    best = balanced_accuracy(guessed, outputs.values[1200:].bool().numpy())
+    assert 0.6 < best < 0.98
+    assert ours[0] == pytest.approx(best, abs=0.03)
 
 
 def alone(x, y, kind):

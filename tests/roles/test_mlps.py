@@ -57,6 +57,21 @@ def test_cosines_are_those_of_the_outputs_at_each_token(names):
     assert "end" in found.positions
 
 
+def test_a_few_prompts_at_a_time_change_nothing():
+    models = [model_for("gpt2"), model_for("llama", seed=1)]
+    tasks = bound_to(*models, names=("numeral-sequence", "ioi"))
+    one, all_of_them = (compare_mlps(*models, tasks=tasks, execution=Execution(batch_size=n)) for n in (1, 6))
+    for field in ("cosine", "eigenvectors", "by_position"):
+        np.testing.assert_allclose(getattr(one, field), getattr(all_of_them, field), atol=1e-9)
+
+
+def test_prompts_of_one_word_have_no_other_tokens():
+    found = compare_mlps(*(two := [model_for("gpt2")] * 2), tasks=bound_to(*two))
+    short = replace(found, positions=found.positions[:1], by_position=found.by_position[:, :, :1])
+    assert np.isnan(short.other_tokens).all()
+    assert short.first_token.shape == (3, 3)
+
+
 def test_eigenvectors_are_those_of_the_centred_outputs():
     models = [model_for("gpt2"), model_for("gpt2", seed=1)]
     tasks = bound_to(*models, names=("numeral-sequence", "ioi"))

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from circuitkd.roles.describe import describe_roles
 from circuitkd.roles.result import RolesResult
 from equal_results import assert_same
 from small_runs import model_for, task_of
+from synthetic_comparison import synthetic
+from synthetic_roles import roles_of
 
 
 @pytest.mark.parametrize("name, task", [("gpt2", "numeral-sequence"), ("bert", "greater-than")])
@@ -20,6 +23,16 @@ def test_a_result_comes_back_whole(tmp_path, name, task):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["data_sha256"] == asked.digest()
     assert manifest["torch"] == torch.__version__
+
+
+def test_it_belongs_to_the_comparison_of_its_models_examples_and_ablation():
+    comparison = synthetic()
+    found = roles_of(comparison)
+    assert found.belongs_to(comparison)
+    assert not found.belongs_to(synthetic(seed=1))
+    for key in ("teacher", "student", "data_sha256", "ablation"):
+        assert not found.belongs_to(replace(comparison, manifest=comparison.manifest | {key: "another"}))
+        assert not replace(found, manifest={k: v for k, v in found.manifest.items() if k != key}).belongs_to(comparison)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -5,6 +5,7 @@ Pairs are always (teacher, student). Arrays are heads first, layer by layer, the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from circuitkd.comparison.alignment import PairScore
 from circuitkd.comparison.notebook_preset import NotebookAlignment
 from circuitkd.comparison.pair_similarity import Similarity
 from circuitkd.comparison.performance import Performance
-from circuitkd.comparison.robustness import ModelRobustness
+from circuitkd.comparison.robustness import ModelRobustness, drops
 from circuitkd.components import Component
 from circuitkd.interventions.sweep_result import SweepResult
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
+PAIR_COLUMNS = ("weight", "similarity", "teacher_influence", "student_influence", "agreement", "contribution")
+SAME = ("teacher", "student", "data_sha256", "ablation")  # what other results share with their comparison's manifest
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Null:
     """What the score would be without a correspondence of influences, and without training.
 
     `shuffled_*`: the same pairs with influences shuffled within type. `random_*`: the same teacher against a
-    randomly initialised student of the same shape (None where it was not asked for).
+    randomly initialised student of the same shape (None where it was not asked for); `random_largest` [teacher
+    component]: the largest similarity of each to any of that student's components of its type.
     """
 
     shuffled_mean: float
@@ -74,6 +78,7 @@ class Null:
     random_score: float | None
     random_similarity: float | None
     random_agreement: float | None
+    random_largest: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,18 +172,40 @@ class Comparison:
         read_manifest(folder)
         return load_run(folder, cls)
 
+    def is_basis_of(self, manifest: Mapping[str, str]) -> bool:
+        """Whether a result with this manifest is of these models, examples and ablation."""
+        return all(key in manifest and manifest[key] == self.manifest.get(key) for key in SAME)
+
+    def push_to_model_card(
+        self,
+        path: str | Path | None = None,
+        *,
+        repo_id: str | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+    ) -> Path | str:
+        """Write this comparison into the student's model card, as a section and as `model-index` metadata.
+
+        `path`: a README.md or a model folder; or `repo_id`: a model on the hub, whose card gets a commit (with
+        `create_pr` a pull request; `token`: the stored one unless given). Writing again replaces what was written for
+        this teacher and task; the rest of the card stays. Returns the path or the commit's address. Raises ValueError
+        for both or neither of the two, and for a card that cannot be read, edited or written.
+        """
+        from circuitkd.comparison.model_card import push
+
+        return push(self, path, repo_id=repo_id, token=token, create_pr=create_pr)
+
     def to_pandas(self) -> pd.DataFrame:
-        """The matched pairs, one a row."""
-        columns = (
-            "weight",
-            "similarity",
-            "teacher_influence",
-            "student_influence",
-            "agreement",
-            "contribution",
-        )
+        """The matched pairs, one a row: `kind` is head or mlp; `*_effect_logits` is the mean of base - ablated,
+        `*_drop_percent` the share of the logit difference lost, clamped to 0..100; the other numbers have no unit."""
+        sides = {"teacher": self.teacher_sweep, "student": self.student_sweep}
+        effects = {side: dict(zip(s.components, s.drops, strict=True)) for side, s in sides.items()}
+        lost = {side: dict(zip(s.components, drops(s.retained_percent), strict=True)) for side, s in sides.items()}
         rows = [
-            {"teacher": str(p.teacher), "student": str(p.student)} | {c: getattr(p, c) for c in columns}
+            {"teacher": str(p.teacher), "student": str(p.student), "kind": p.teacher.kind}
+            | {name: getattr(p, name) for name in PAIR_COLUMNS}
+            | {f"{side}_effect_logits": effects[side][getattr(p, side)] for side in sides}
+            | {f"{side}_drop_percent": lost[side][getattr(p, side)] for side in sides}
             for p in self.alignment.pairs
         ]
-        return pd.DataFrame(rows, columns=["teacher", "student", *columns])
+        return pd.DataFrame(rows)

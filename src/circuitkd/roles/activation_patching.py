@@ -12,13 +12,14 @@ z-score among them (DC J.1, J.2).
 
 Exact: equal to one hooked forward per patch. A patched block's output differs from the corrupted one only where it was
 patched, so the block with everything patched has the outputs of all single positions in it; then only what follows is
-run (`suffix_runs.py`). Prompts of one length only (`equal_length.py`). Limits: effects of single patches do not add up;
-a component whose effect others take over shows nothing.
+run (`suffix_runs.py`). Prompts of one length only (`equal_length.py`). Memory: both runs of as many prompts as fit with
+all their layers, and as many components of a layer beside them as are worth it; prompts that do not fit are done in
+halves. Limits: effects of single patches do not add up; a component whose effect others take over shows nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from circuitkd.components import Component
 from circuitkd.interventions.capture import batches
-from circuitkd.interventions.execution import Execution, Plan, plan
+from circuitkd.interventions.execution import CPU_BUDGET, GPU_SHARE, Execution, Plan, free_memory, plan
 from circuitkd.models import blocks
 from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.roles.equal_length import EqualLength, equal_length
@@ -38,7 +39,8 @@ from circuitkd.tasks.binding import BoundTask
 
 Floats = NDArray[np.float64]
 Patch = tuple[Component, int | None]
-EMBED = Component("embed")
+Chunk = tuple[list[int], Tensor]
+EMBED, KEPT = Component("embed"), 9  # values of the width d_model that a run keeps of a token in each layer
 
 
 def activation_patching(
@@ -49,16 +51,31 @@ def activation_patching(
     chosen, execution = equal_length(model, task, paired=True), execution or Execution()
     bound, arrangement = chosen.task, plan(model, chosen.task, execution=execution)
     found, done, total = _Sums(model, chosen), 0, model.n_layers * len(bound)
+    pending = batches(bound, pairs_at_a_time(model, bound, execution=execution))
     with torch.inference_mode():
-        for rows in batches(bound, arrangement.batch_size):
-            pair = run_pair(model, bound, rows=rows)
-            found.ends[:, list(rows)] = pair.metric(pair.clean.last())[0], pair.base
-            found.embed.add(pair, _patched_embedding(pair), layer=-1, arrangement=arrangement)
-            for layer in range(model.n_layers):
-                found.layers[layer].add(pair, _patched_block(pair, layer), layer=layer, arrangement=arrangement)
-                execution.report("activation patching", done + (layer + 1) * len(rows), total=total)
+        while pending:
+            rows = pending.pop(0)
+            try:
+                for layer in found.add(run_pair(model, bound, rows=rows), rows, arrangement=arrangement):
+                    execution.report("activation patching", done + layer * len(rows), total=total)
+            except torch.OutOfMemoryError as error:
+                if len(rows) == 1:
+                    raise ValueError(
+                        f"{model.name} does not fit into the memory of {model.device} with one pair of prompts at a time: "
+                        "use a smaller dtype or shorter prompts"
+                    ) from error
+                pending[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+                continue
             done += model.n_layers * len(rows)
     return found.result(model, chosen)
+
+
+def pairs_at_a_time(model: CircuitModel, task: BoundTask, *, execution: Execution) -> int:
+    """How many clean and corrupted runs fit into memory with all their layers."""
+    budget = CPU_BUDGET if model.device.type == "cpu" else GPU_SHARE * free_memory(model)
+    token = 2 * model.n_layers * KEPT * model.d_model * torch.finfo(model.dtype).bits // 8
+    fitting = int(budget / (token * max(len(e.clean) for e in task.examples)))
+    return max(1, min(fitting, plan(model, task, execution=execution).batch_size))
 
 
 def patched_values(model: CircuitModel, task: Task | BoundTask, *, patches: Iterable[Patch]) -> Floats:
@@ -72,44 +89,67 @@ def patched_values(model: CircuitModel, task: Task | BoundTask, *, patches: Iter
         raise ValueError(f"{model.name} has no {', '.join(unknown)}: patch the embedding (embed), heads and MLPs")
     found = np.full(len(bound), np.nan)
     with torch.inference_mode():
-        for rows in batches(bound, len(bound)):
+        for rows in batches(bound, pairs_at_a_time(model, bound, execution=Execution())):
             found[list(rows)] = _patched_together(run_pair(model, bound, rows=rows), wanted)
     return found
 
 
 class _Rows:
     """Sums over examples of the effects of what is patched in one layer: `single` [component, position], `at_all`
-    [component]. The first `singles` components are patched position by position too."""
+    [component]. The first components, as many as `single` has rows, are patched position by position too."""
 
     def __init__(self, components: int, singles: int, positions: int) -> None:
         self.single, self.at_all = np.zeros((singles, positions)), np.zeros(components)
 
-    def add(self, pair: RunPair, patched: Tensor, *, layer: int, arrangement: Plan) -> None:
-        """Add the effects of `patched` [component, row, pos, d_model], the output of block `layer` (-1: the embedding)
-        with each component patched at all positions."""
-        self.at_all += self._effects(pair, patched, layer, start=0, arrangement=arrangement)
-        for place in range(self.single.shape[1]):
-            # What the last block computes is read at the answer position alone.
-            if layer < pair.model.n_layers - 1 or place in pair.answer_places:
-                here = pair.at_one_position(patched[: len(self.single)], layer=layer, place=place)
-                start = place if pair.model.is_causal else 0
-                self.single[:, place] += self._effects(pair, here, layer, start=start, arrangement=arrangement)
+    def add(self, pair: RunPair, chunks: Iterable[Chunk], *, layer: int) -> None:
+        """Add the effects of `chunks`: indexes of components, and the output of block `layer` (-1: the embedding) with
+        each of them patched at all positions."""
+        for members, patched in chunks:
+            self.at_all[members] += _effects(pair, patched, layer, start=0)
+            if members[-1] >= len(self.single):
+                continue
+            for place in range(self.single.shape[1]):
+                # What the last block computes is read at the answer position alone.
+                if layer < pair.model.n_layers - 1 or place in pair.answer_places:
+                    start = place if pair.model.is_causal else 0
+                    here = pair.at_one_position(patched, layer=layer, place=place)
+                    self.single[members, place] += _effects(pair, here, layer, start=start)
 
-    def _effects(self, pair: RunPair, resid: Tensor, layer: int, *, start: int, arrangement: Plan) -> Floats:
-        size = arrangement.group_size(pair.rows, resid.shape[2])
-        chunks = [resid[i : i + size].flatten(0, 1) for i in range(0, len(resid), size)]
-        metrics = [pair.metric(pair.corrupted.rest(layer + 1, chunk, start=start)) for chunk in chunks]
-        return np.asarray((np.concatenate(metrics) - pair.base).sum(axis=1))
+    def merge(self, other: _Rows) -> None:
+        """Take over the sums of other examples."""
+        self.single += other.single
+        self.at_all += other.at_all
+
+
+def _effects(pair: RunPair, resid: Tensor, layer: int, *, start: int) -> Floats:
+    """Effects [component], summed over rows, of streams after block `layer` [component, row, pos, d_model]."""
+    metric = pair.metric(pair.corrupted.rest(layer + 1, resid.flatten(0, 1), start=start))
+    return np.asarray((metric - pair.base).sum(axis=1))
 
 
 class _Sums:
     """The sums of all layers, and the logit differences of both runs, `ends` [clean, corrupted; example]."""
 
     def __init__(self, model: CircuitModel, chosen: EqualLength) -> None:
-        heads, positions = model.n_heads, len(chosen.positions)
-        self.embed = _Rows(1, 1, positions)
-        self.layers = [_Rows(3 * heads + 2, heads + 2, positions) for _ in range(model.n_layers)]
+        self.heads, self.positions = model.n_heads, len(chosen.positions)
+        self.embed = _Rows(1, 1, self.positions)
+        self.layers = [self._empty() for _ in range(model.n_layers)]
         self.ends = np.full((2, len(chosen.task)), np.nan)
+
+    def _empty(self) -> _Rows:
+        return _Rows(3 * self.heads + 2, self.heads + 2, self.positions)
+
+    def add(self, pair: RunPair, rows: Sequence[int], *, arrangement: Plan) -> Iterator[int]:
+        """Add the effects on some examples, yielding the number of layers done; all of them, or none on an error."""
+        size = arrangement.group_size(pair.rows, pair.corrupted.context.n_pos)
+        embed, layers = _Rows(1, 1, self.positions), [self._empty() for _ in self.layers]
+        embed.add(pair, [([0], pair.clean.embedding[None])], layer=-1)
+        for layer, sums in enumerate(layers):
+            sums.add(pair, _patched_block(pair, layer, size=size), layer=layer)
+            yield layer + 1
+        for own, new in zip((self.embed, *self.layers), (embed, *layers), strict=True):
+            own.merge(new)
+        self.ends[:, list(rows)] = pair.metric(pair.clean.last())[0], pair.base
 
     def result(self, model: CircuitModel, chosen: EqualLength) -> ActivationPatching:
         """The means over examples, with their labels."""
@@ -139,28 +179,23 @@ class _Sums:
         )
 
 
-def _patched_embedding(pair: RunPair) -> Tensor:
-    return pair.clean.embedding[None]
-
-
-def _patched_block(pair: RunPair, layer: int) -> Tensor:
-    """The output of one block of the corrupted run [component, row, pos, d_model] with, in turn, each head, the MLP,
-    the whole attention block, each head's pattern, and each head's values taken from the clean run."""
+def _patched_block(pair: RunPair, layer: int, *, size: int) -> Iterator[Chunk]:
+    """The output of one block of the corrupted run with, in turn, each head, the MLP, the whole attention block, each
+    head's pattern, and each head's values taken from the clean run, up to `size` of them at a time."""
     model, clean, corrupted = pair.model, pair.clean.states[layer], pair.corrupted.states[layer]
-    context = pair.corrupted.context
+    context, heads = pair.corrupted.context, model.n_heads
     by_pattern = blocks.attend(model, layer, clean.q, clean.k, corrupted.v, context)
     by_value = blocks.attend(model, layer, corrupted.q, corrupted.k, clean.v, context)
-    changes = [_by_head(model, layer, z - corrupted.z) for z in (clean.z, by_pattern, by_value)]
-    heads, patterns, values = (_after(pair, layer, corrupted.attention_out + change) for change in changes)
-    mlp = blocks.after_mlp(model, layer, corrupted.resid_mid, clean.mlp_out)[None]
-    attention = _after(pair, layer, clean.attention_out[None])
-    return torch.cat([heads, mlp, attention, patterns, values])
-
-
-def _by_head(model: CircuitModel, layer: int, change: Tensor) -> Tensor:
-    """A change of z [row, pos, n_heads * d_head] as changes of the attention output [head, row, pos, d_model]."""
-    of_head = change.unflatten(-1, (model.n_heads, model.d_head))
-    return torch.einsum("rphd,hdm->hrpm", of_head, blocks.output_matrices(model, layer))
+    matrices = blocks.output_matrices(model, layer)
+    for first, z in ((0, clean.z), (heads + 2, by_pattern), (2 * heads + 2, by_value)):
+        change = (z - corrupted.z).unflatten(-1, (heads, model.d_head))
+        for start in range(0, heads, size):
+            group = slice(start, min(start + size, heads))
+            written = torch.einsum("rphd,hdm->hrpm", change[:, :, group], matrices[group])
+            members = list(range(first + group.start, first + group.stop))
+            yield members, _after(pair, layer, corrupted.attention_out + written)
+    yield [heads], blocks.after_mlp(model, layer, corrupted.resid_mid, clean.mlp_out)[None]
+    yield [heads + 1], _after(pair, layer, clean.attention_out[None])
 
 
 def _after(pair: RunPair, layer: int, attention_out: Tensor) -> Tensor:

@@ -57,9 +57,10 @@ def describe_roles(
     models, left_out = (teacher, student), dict[str, str]()
     _check_fit(comparison, models, task=task, ablation=ablation)
     tasks = _bound(models, task, comparison, ablation)
+    names = _names(teacher, student)
     sides = (
-        _model_roles(teacher, tasks[0], execution=execution, left_out=left_out),
-        _model_roles(student, tasks[1], execution=execution, left_out=left_out),
+        _model_roles(teacher, tasks[0], name=names[0], execution=execution, left_out=left_out),
+        _model_roles(student, tasks[1], name=names[1], execution=execution, left_out=left_out),
     )
     scores = (sides[0].scores, sides[1].scores)
     mlps = _attempt(
@@ -76,7 +77,7 @@ def describe_roles(
     scorers = tuple(
         KeptScorer(m, t, ablation=ablation, execution=execution) for m, t in zip(models, tasks, strict=True)
     )
-    circuits = tuple(_circuit(scorer, left_out) for scorer in scorers)
+    circuits = tuple(_circuit(scorer, name, left_out=left_out) for scorer, name in zip(scorers, names, strict=True))
     fragile = brittleness(
         (scorers[0], scorers[1]),
         scores,
@@ -96,12 +97,21 @@ def describe_roles(
     )
 
 
-def _model_roles(model: CircuitModel, task: BoundTask, *, execution: Execution, left_out: dict[str, str]) -> ModelRoles:
+def _names(teacher: CircuitModel, student: CircuitModel) -> tuple[str, str]:
+    """What the models are called in `left_out`, two of one name so that they can be told apart."""
+    if teacher.name != student.name:
+        return teacher.name, student.name
+    return f"{teacher.name} (teacher)", f"{student.name} (student)"
+
+
+def _model_roles(
+    model: CircuitModel, task: BoundTask, *, name: str, execution: Execution, left_out: dict[str, str]
+) -> ModelRoles:
     """Everything that concerns one model alone."""
     alphabet = ALPHABETS.get(task.name, NUMERALS)
 
     def attempt(what: str, function: Callable[[], T]) -> T | None:
-        return _attempt(f"{what} of {model.name}", function, left_out=left_out)
+        return _attempt(f"{what} of {name}", function, left_out=left_out)
 
     found = ModelRoles(
         scores=role_scores(model, task, execution=execution),
@@ -113,9 +123,9 @@ def _model_roles(model: CircuitModel, task: BoundTask, *, execution: Execution, 
         contributions=stream_contributions(model, task, execution=execution),
         attribution=logit_attribution(model, task, execution=execution),
     )
-    left_out.update({f"role {name} of {model.name}": why for name, why in found.scores.left_out.items()})
+    left_out.update({f"role {role} of {name}": why for role, why in found.scores.left_out.items()})
     if found.probes is not None:
-        left_out.update({f"probe {name} of {model.name}": why for name, why in found.probes.left_out.items()})
+        left_out.update({f"probe {target} of {name}": why for target, why in found.probes.left_out.items()})
     return found
 
 
@@ -128,12 +138,10 @@ def _attempt(what: str, function: Callable[[], T], *, left_out: dict[str, str]) 
         return None
 
 
-def _circuit(scorer: KeptScorer, left_out: dict[str, str]) -> tuple[Component, ...]:
+def _circuit(scorer: KeptScorer, name: str, *, left_out: dict[str, str]) -> tuple[Component, ...]:
     """The nodes of the model's circuit at the usual threshold; none for a model that cannot do the task."""
     if scorer(scorer.everything) <= 0:
-        left_out[f"circuit of {scorer.model.name}"] = (
-            "its mean logit difference is not positive, so no part does the task"
-        )
+        left_out[f"circuit of {name}"] = "its mean logit difference is not positive, so no part does the task"
         return ()
     return prune(scorer.model.n_layers, scorer.model.n_heads, scorer).components
 

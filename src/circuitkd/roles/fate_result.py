@@ -16,8 +16,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 @dataclass(frozen=True)
 class Side:
     """One component in its model. `influence`: normalised, in [0, 1]. `drop_percent`: what its ablation costs of the
-    model's logit difference, with its 95 % interval over examples. `roles`: those found for it (none for an MLP);
-    `near_roles`: those whose threshold it exceeds, found or not."""
+    model's logit difference, with its 95 % interval over examples; NaN where that difference is 0. `roles`: those found
+    for it (none for an MLP); `near_roles`: those in which it scores 0.1 or more, found or not."""
 
     component: Component
     influence: float
@@ -30,9 +30,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a teacher component. `student`: its lookalike; `similarity` to it, and `null`, the largest similarity
-    to anything in untrained students. `others`: for a merger the teacher components that share the lookalike, for a split
-    the student components besides the lookalike. `reason`: the rule that decided, with its numbers."""
+    """What became of a teacher component. `student`: its lookalike (for a split: the heir that is most like it);
+    `similarity` to it, and `null`, the largest similarity to anything in untrained students. `others`: for a merger the
+    teacher components that share the lookalike, for a split the other heirs. `reason`: the rule that decided, with its
+    numbers."""
 
     fate: Kind
     teacher: Side

@@ -12,10 +12,10 @@ In this order, for a teacher component:
     discarded    nothing in the student is alike
     discarded    it is influential, and its lookalike isn't
     merged       it is influential, and so is another teacher component with the same (influential) lookalike
-    split        it is influential, and so are two or more student components that are alike and whose own nearest teacher
-                 component it is
+    split        it is influential, and so are two or more student components (its heirs) that are alike and whose own
+                 nearest teacher component it is
     repurposed   both are influential, but their normalised influences differ by CHANGED or more, or both have roles, and
-                 neither comes above the threshold of any role of the other
+                 neither comes near any role of the other (scores 0.1 or more in it)
     discarded    it is not influential; its lookalike is, but that one's own nearest teacher component is another
     repurposed   it is not influential, and its lookalike, whose nearest it is, is
     preserved    otherwise: both are influential, or neither is
@@ -27,6 +27,7 @@ they compute the same; influence is one ablation at a time, so components that b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,12 @@ from circuitkd.components import Component
 from circuitkd.interventions.sweep_result import SweepResult
 from circuitkd.roles.fate_result import Fate, Fates, Kind, Side
 from circuitkd.roles.fate_words import summary
-from circuitkd.roles.role_scoring import RoleScores
+from circuitkd.roles.role_scoring import MINIMUM, RoleScores
 from circuitkd.roles.untrained_similarity import UntrainedSimilarity
 
 Floats = NDArray[np.float64]
+# The fate, the index of the student component, the others, and the reason (see `Fate`).
+Decision = tuple[Kind, int, tuple[Component, ...], str]
 INFLUENTIAL, CHANGED, DRAWS, SEED = 0.05, 0.5, 2000, 0
 
 
@@ -69,7 +72,7 @@ def find_fates(
         examples=len(comparison.teacher_sweep.examples),
         fates=tuple(found),
         rules=_rules(null),
-        summary=summary(found, comparison, heirs=sum(side.influential for side in student)),
+        summary=summary(found, comparison, heirs=Counter(s.component.kind for s in student if s.influential)),
     )
 
 
@@ -89,36 +92,35 @@ class _Type:
         owner = [_nearest(row, side, self.teacher) for row, side in zip(self.values.T, self.student, strict=True)]
         found = []
         for t, side in enumerate(self.teacher):
-            kind, others, reason = self._decide(t, like, owner)
-            student = self.student[like[t]]
-            evidence = float(self.values[t, like[t]]), float(self.null[t])
-            found.append(Fate(kind, side, student, *evidence, others=others, reason=reason))
+            kind, s, others, reason = self._decide(t, like, owner)
+            evidence = float(self.values[t, s]), float(self.null[t])
+            found.append(Fate(kind, side, self.student[s], *evidence, others=others, reason=reason))
         return found
 
     def _alike(self, t: int, s: int) -> bool:
         return bool(self.values[t, s] > self.null[t])
 
-    def _decide(self, t: int, like: list[int], owner: list[int]) -> tuple[Kind, tuple[Component, ...], str]:
+    def _decide(self, t: int, like: list[int], owner: list[int]) -> Decision:
         s, side = like[t], self.teacher[t]
         mine = self.student[s]
         effects = f"{_effect(side)}; {_effect(mine)}"
         if not self._alike(t, s):
             why = f"nothing in the student is more like it than untrained students are ({self._likeness(t, s)})"
-            return "discarded", (), why
+            return "discarded", s, (), why
         if side.influential and not mine.influential:
             why = f"it matters; what is most like it, {mine.component}, is not shown to ({effects})"
-            return "discarded", (), why
+            return "discarded", s, (), why
         if side.influential:
             return self._influential(t, like, owner)
         if not mine.influential:
-            return "preserved", (), f"neither is shown to matter ({effects})"
+            return "preserved", s, (), f"neither is shown to matter ({effects})"
         if owner[s] != t:
             other = self.teacher[owner[s]].component
-            why = f"it is not shown to matter; its lookalike {mine.component} matters, and is more like {other}"
-            return "discarded", (), why
-        return "repurposed", (), f"it is not shown to matter; its lookalike matters ({effects})"
+            why = f"it is not shown to matter; its lookalike {mine.component} matters, and is most like {other}"
+            return "discarded", s, (), why
+        return "repurposed", s, (), f"it is not shown to matter; its lookalike matters ({effects})"
 
-    def _influential(self, t: int, like: list[int], owner: list[int]) -> tuple[Kind, tuple[Component, ...], str]:
+    def _influential(self, t: int, like: list[int], owner: list[int]) -> Decision:
         """Of an influential component with an influential lookalike."""
         s, side = like[t], self.teacher[t]
         mine = self.student[s]
@@ -132,20 +134,22 @@ class _Type:
             likeness = ", ".join(f"{self.teacher[i].component} {self.values[i, s]:.2f}" for i in (t, *sharing))
             return (
                 "merged",
+                s,
                 others,
                 f"all of these matter and are most like {mine.component}, which matters too: {likeness}",
             )
         heirs = [i for i, other in enumerate(self.student) if other.influential and owner[i] == t and self._alike(t, i)]
-        if len(heirs) > 1 or (heirs and s not in heirs):
-            others = tuple(self.student[i].component for i in heirs if i != s)
-            names = _listed([mine.component, *others])
-            return "split", others, f"{names} matter in the student, and {side.component} is what they are like"
+        if len(heirs) > 1:
+            first, *rest = sorted(heirs, key=lambda i: (i != s, -self.values[t, i]))
+            names = _listed([self.student[i].component for i in (first, *rest)])
+            why = f"{names} matter in the student, and {side.component} is what each of them is most like"
+            return "split", first, tuple(self.student[i].component for i in rest), why
         if abs(side.influence - mine.influence) >= CHANGED:
-            return "repurposed", (), f"its lookalike matters differently: {_effect(side)}, {_effect(mine)}"
+            return "repurposed", s, (), f"its lookalike matters differently: {_effect(side)}, {_effect(mine)}"
         shared = set(side.roles) & set(mine.near_roles) | set(mine.roles) & set(side.near_roles)
         if side.roles and mine.roles and not shared:
-            return "repurposed", (), f"other roles: {', '.join(side.roles)} became {', '.join(mine.roles)}"
-        return "preserved", (), f"both matter ({_effect(side)}; {_effect(mine)}); {self._likeness(t, s)}"
+            return "repurposed", s, (), f"other roles: {', '.join(side.roles)} became {', '.join(mine.roles)}"
+        return "preserved", s, (), f"both matter ({_effect(side)}; {_effect(mine)}); {self._likeness(t, s)}"
 
     def _likeness(self, t: int, s: int) -> str:
         return f"similarity {self.values[t, s]:.3f}, untrained at most {self.null[t]:.3f}"
@@ -178,7 +182,7 @@ def _sides(sweep: SweepResult, roles: RoleScores | None) -> list[Side]:
                 drop_percent=float(percent * sweep.drops[i]),
                 drop_interval=(float(percent * low[i]), float(percent * high[i])),
                 roles=tuple(has_roles.of(component)) if has_roles else (),
-                near_roles=has_roles.above(component) if has_roles else (),
+                near_roles=has_roles.near(component) if has_roles else (),
             )
         )
     return found
@@ -198,7 +202,7 @@ def _rules(null: UntrainedSimilarity) -> str:
     return (
         f"influential: influence of {INFLUENTIAL:g} or more of the largest, and a 95 % interval of the mean effect above 0; "
         f"alike: similarity ({null.definition}) above the largest with {len(null.seeds)} randomly initialised students; "
-        f"repurposed: influences {CHANGED:g} or more apart, or roles that the other does not come near"
+        f"repurposed: influences {CHANGED:g} or more apart, or roles in which the other scores below {MINIMUM:g}"
     )
 
 

@@ -70,8 +70,9 @@ class MlpComparison:
 
     @property
     def other_tokens(self) -> Floats:
-        """Mean cosine at the positions after the first [teacher, student]."""
-        return np.asarray(self.by_position[:, :, 1:].mean(axis=2))
+        """Mean cosine at the positions after the first [teacher, student]; NaN for prompts of one word."""
+        others = self.by_position[:, :, 1:]
+        return np.asarray(others.mean(axis=2)) if others.size else np.full(others.shape[:2], np.nan)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each pair."""
@@ -128,7 +129,7 @@ def compare_mlps(
     total = np.zeros((teacher.n_layers, student.n_layers))
     grams: tuple[list[Gram], ...] = tuple([Gram() for _ in range(m.n_layers)] for m in (teacher, student))
     with torch.inference_mode():
-        for rows in batches(tasks[0], plan(teacher, tasks[0], execution=execution).batch_size):
+        for rows in batches(tasks[0], _prompts_at_a_time((teacher, student), tasks, execution)):
             student_points = torch.stack(_outputs(student, make_batch(tasks[1], rows), units[1], grams[1]))
             teacher_points = _outputs(teacher, make_batch(tasks[0], rows), units[0], grams[0])
             counts = [units[0].count[row] for row in rows]
@@ -203,6 +204,15 @@ def principal_plane(points: ArrayLike) -> tuple[Floats, Floats]:
     axes = axes[:2] * np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]
     variance = lengths**2
     return centred @ axes.T, variance[:2] / (variance.sum() or 1.0)
+
+
+def _prompts_at_a_time(
+    models: tuple[CircuitModel, CircuitModel], tasks: tuple[BoundTask, BoundTask], execution: Execution
+) -> int:
+    """As many prompts as fit with the MLP outputs of all layers; a plan counts one layer at a time, with room for 14
+    values of the width d_model."""
+    sides = zip(models, tasks, strict=True)
+    return min(max(1, plan(m, t, execution=execution).batch_size * 14 // (14 + m.n_layers)) for m, t in sides)
 
 
 def _mlps(model: CircuitModel) -> tuple[Component, ...]:

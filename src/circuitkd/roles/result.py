@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circuitkd.artifacts import load_run, read_manifest, save_run
+from circuitkd.comparison.result import Comparison
 from circuitkd.roles.brittleness import Brittleness
 from circuitkd.roles.direct_attribution import LogitAttribution
 from circuitkd.roles.fate_result import Fates
@@ -46,6 +47,10 @@ class RolesResult:
     left_out: dict[str, str]
     warnings: tuple[str, ...]
     manifest: dict[str, str]
+
+    def belongs_to(self, comparison: Comparison) -> bool:
+        """Whether models, examples and ablation are those of `comparison`."""
+        return comparison.is_basis_of(self.manifest)
 
     def save(self, folder: str | Path) -> Path:
         """Write a run folder: manifest.json, result.json, arrays.safetensors. Raises ValueError when it cannot be

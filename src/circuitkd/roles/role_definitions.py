@@ -21,8 +21,10 @@ position look like a role):
     duplicate token, induction   for every repeated token the mentions of another token (or what followed them)
     the others          for every label all mentions of an unlabelled word
 
-The same definitions serve causal and masked models, so "earlier" is meant for both. Limit: a pattern says where a head
-looks, not what it does with it; `ov.py` and `activation_patching.py` ask that.
+The same definitions serve causal and masked models, so "earlier" is meant for both. Pairs of two roles may coincide: in
+"Lamp found in 3 . Boat found in" what followed the earlier "in" is a member, so a head that does induction also moves
+members to the answer position. It has both roles then, with a share of each. Limit: a pattern says where a head looks,
+not what it does with it; `ov.py` and `activation_patching.py` ask that.
 """
 
 from __future__ import annotations

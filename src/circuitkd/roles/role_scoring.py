@@ -7,18 +7,28 @@ positions, averaged alike),
     score = max(0, (attention - u) / (1 - u))     in [0, 1]: 0 as spread attention, 1 all attention.
 
 Null: the same for shuffles of the role, leaving out pairs that some role names (`role_definitions.py`): the same
-queries with other keys. Threshold of a role: the value that the largest null score of all heads exceeds in a share
-ALPHA / (number of roles) of the shuffles, but at least MINIMUM. A head has a role iff its score exceeds the threshold,
-at least BREADTH of the role's queries score MINIMUM or more each, and the role's own conditions hold. It may have
-several; its share of a role is that role's part of the sum of their scores.
+queries with other keys, chosen alike in all scenes. With T the value that the largest null score of all heads exceeds
+in a share ALPHA / (number of roles) of the shuffles, the threshold of a role is where the odds are MARGIN times those
+of T:
 
-Error rate: where attention has nothing to do with words and labels, the probability that any head of the model gets a
-role is about `error_rates` [role]: ALPHA / (number of roles), or 1 / (n + 1) for a role with so few different shuffles
-n that no threshold does better (one label, few words). Over heads x roles that is family-wise for each role, and their
-sum bounds the expected number of roles named by chance. An untrained model usually has scores below MINIMUM anyway.
+    threshold / (1 - threshold) = MARGIN T / (1 - T)     but at least MINIMUM
+
+A head has a role iff its score exceeds the threshold, at least BREADTH of the role's queries score MINIMUM or more each,
+and the role's own conditions hold. It may have several; its share of a role is that role's part of the sum of their
+scores.
+
+Error rate: the probability that any head of a model gets any role where attention has nothing to do with words and
+labels is at most ALPHA. Exchanging labels alone cannot show that: a role with n different shuffles has a null score
+above all others with probability 1 / (n + 1), and n is small where a form has one label and few other words
+(`error_rates` [role]: ALPHA / (number of roles), or 1 / (n + 1) if that is more). Hence the margin: a head that likes
+one place much more than any other head likes any other place is rare. That this is enough is measured, not proved
+(tests/roles/test_role_scoring.py and test_patterns.py): random models with sharp attention have any role in fewer than
+ALPHA of all cases, though in more than that a head exceeds all shuffles. Roles with fewer than FEWEST shuffles are left
+out and named.
 
 Limits: shuffles are exchangeable with the role only about as words are with each other: repeated words share what
-attention to them there is. Sliding windows are ignored in u.
+attention to them there is. The threshold asks more of a head in a model whose other heads have strong habits. Sliding
+windows are ignored in u.
 """
 
 from __future__ import annotations
@@ -38,14 +48,16 @@ from circuitkd.roles.shuffles import ArcSets, count_shuffles, own_arcs, shuffled
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Form = tuple[Scene, Floats, int]
-ALPHA, MINIMUM, BREADTH, SHUFFLES, SEED = 0.05, 0.1, 0.5, 500, 0
+ALPHA, MINIMUM, MARGIN, BREADTH = 0.05, 0.1, 3.0, 0.5
+SHUFFLES, FEWEST, SEED = 500, 5, 0
 
 
 @dataclass(frozen=True, eq=False)
 class RoleScores:
     """Roles of every head of a model on a task.
 
-    `attention`, `score` [head, role] as in the module docstring, both in [0, 1]. `threshold`, `error_rates` [role].
+    `attention`, `score` [head, role] as in the module docstring, both in [0, 1]. `threshold` [role]. `error_rates`
+    [role]: what the shuffles alone say of the probability that any head exceeds all null scores by chance.
     `found` [head, role]: whether the head has the role. `share` [head, role]: rows sum to 1, or are 0 for a head
     without a role. `left_out`: role -> why it could not be asked for. `definition` says what was done.
     """
@@ -68,10 +80,10 @@ class RoleScores:
         row = self._row(head)
         return {name: float(self.share[row, i]) for i, name in enumerate(self.roles) if self.found[row, i]}
 
-    def above(self, head: Component | str) -> tuple[str, ...]:
-        """The roles whose threshold a head exceeds, also where it fails another condition. Raises ValueError as `of`."""
+    def near(self, head: Component | str) -> tuple[str, ...]:
+        """The roles in which a head scores MINIMUM or more, whether it has them or not. Raises ValueError as `of`."""
         row = self._row(head)
-        return tuple(name for i, name in enumerate(self.roles) if self.score[row, i] > self.threshold[i])
+        return tuple(name for i, name in enumerate(self.roles) if self.score[row, i] >= MINIMUM)
 
     def _row(self, head: Component | str) -> int:
         wanted = Component.parse(head) if isinstance(head, str) else head
@@ -136,7 +148,7 @@ class _Part:
         self.own: Floats | None = None
         self.null: Floats | None = None
         self.broad: Floats = np.zeros(0)
-        self.prompts, self.null_prompts, self.distinct = 0, 0, 1
+        self.prompts, self.null_prompts, self.distinct = 0, 0, 0
 
     def add(self, form: Form, named: frozenset[Arc]) -> None:
         """Add the patterns of one scene."""
@@ -154,7 +166,8 @@ class _Part:
             null = prompts * _attention(shuffled, patterns)
             self.null = null if self.null is None else self.null + null
             self.null_prompts += prompts
-            self.distinct = min(self.distinct * count_shuffles(slots, named=named), 10**9)
+            # Chosen alike in all scenes, more scenes have no more shuffles.
+            self.distinct = max(self.distinct, count_shuffles(slots, named=named))
 
     @property
     def attention(self) -> Floats:
@@ -226,15 +239,19 @@ def _columns(values: list[Floats], heads: int) -> Floats:
 def _why_not(role: Role, part: _Part) -> str:
     if part.own is None:
         return f"needs {role.needs}"
-    if part.null is None:
-        return "has no null: the prompts have too few unlabelled positions to move its labels to"
+    if part.distinct < FEWEST:
+        return (
+            f"has no null: the prompts have room for {part.distinct} other places of its labels, and {FEWEST} are needed to "
+            "tell it from chance: use longer prompts"
+        )
     return ""
 
 
 def _threshold(largest: Floats, rate: float) -> float:
     if not len(largest):
         return np.inf
-    return max(MINIMUM, float(np.quantile(largest, 1 - rate, method="higher")))
+    level = float(np.quantile(largest, 1 - rate, method="higher"))
+    return max(MINIMUM, MARGIN * level / (1 + (MARGIN - 1) * level))
 
 
 def _found(role: Role, parts: dict[Slots, _Part], threshold: dict[Slots, float]) -> Bools:
@@ -249,7 +266,7 @@ def _found(role: Role, parts: dict[Slots, _Part], threshold: dict[Slots, float])
 def _definition(shuffles: int, roles: int) -> str:
     return (
         "score: attention along the role's pairs, averaged over queries and prompts, rescaled so that 0 is spread "
-        f"attention and 1 all attention; threshold: exceeded by any head in {100 * ALPHA:g} % / {roles} roles of "
-        f"{shuffles} shuffles of labels and positions (seed {SEED}), and at least {MINIMUM:g}; error_rates: the "
-        "probability of naming any head for a role by chance"
+        f"attention and 1 all attention; threshold: odds {MARGIN:g} times those that any head exceeds in {100 * ALPHA:g} % / "
+        f"{roles} roles of {shuffles} shuffles of labels and positions (seed {SEED}), and at least {MINIMUM:g}, so that any "
+        f"head of an untrained model has any role with a probability of at most {100 * ALPHA:g} %"
     )

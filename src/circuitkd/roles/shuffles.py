@@ -41,11 +41,13 @@ def shuffled_arcs(
 ) -> ArcSets | None:
     """`draws` sets, each with one of the others in every slot, without the pairs in `named`; None without a choice.
 
-    Slots that have nothing to choose from take no part.
+    Slots that have nothing to choose from take no part. The same seed chooses alike in other scenes (the others in the
+    middle of the list in all of them, say): a head that likes a position likes it in every scene.
     """
     rng, total = np.random.default_rng(seed), None
     for choices in _choices(slots, named):
-        picked = _rows(choices, scene.n_pos)[rng.integers(len(choices), size=draws)]
+        chosen = (rng.random(draws) * len(choices)).astype(np.intp)
+        picked = _rows(choices, scene.n_pos)[chosen]
         total = picked if total is None else total + picked
     return None if total is None else _arc_sets(total, scene, is_causal)
 
