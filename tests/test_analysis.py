@@ -258,6 +258,9 @@ def test_a_randomly_initialised_student_is_another_one():
     assert null.random_similarity == pytest.approx(by_hand.mean_similarity, abs=1e-12)
     assert null.random_agreement == pytest.approx(by_hand.mean_agreement, abs=1e-12)
     assert abs(null.random_score - whole.alignment.score) > 1e-3
+    similarity = compare(teacher, fresh, TASK, options=QUICK).similarity
+    largest = [*similarity.head.max(axis=1), *similarity.mlp.max(axis=1)]
+    np.testing.assert_allclose(null.random_largest, largest, atol=1e-12)
     assert compare(teacher, student, TASK, options=QUICK).alignment.null.random_score is None
 
 

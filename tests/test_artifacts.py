@@ -189,6 +189,14 @@ def test_the_arrays_of_another_run_are_refused(run, tmp_path):
         load_run(run, Whole)
 
 
+def test_the_manifest_of_another_run_is_refused(run, tmp_path):
+    """An overwriting save that was killed between two of its files, with equal arrays."""
+    other = save_run(tmp_path / "two", WHOLE, manifest={"seed": 2})
+    (run / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
+    with pytest.raises(ValueError, match=DAMAGED.format("manifest.json does not belong to result.json")):
+        load_run(run, Whole)
+
+
 def test_missing_arrays_are_refused(run):
     (run / "arrays.safetensors").unlink()
     with pytest.raises(ValueError, match=DAMAGED.format("No such file")):
@@ -294,3 +302,31 @@ def test_files_are_renamed_in_the_order_given(tmp_path, monkeypatch):
     write_together({tmp_path / "b": b"1", tmp_path / "a": b"2"})
     assert seen[3:] == ["b", "a"]
     assert (tmp_path / "a").read_bytes() == b"2"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A result to which a later version added a field with a default."""
+
+    score: float
+    added: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """The same before it was added, under the same name on disk."""
+
+    score: float
+
+
+Shrunk.__name__ = "Grown"
+
+
+def test_a_field_that_an_earlier_version_did_not_know_takes_its_default(tmp_path):
+    save_run(tmp_path, Shrunk(0.5), manifest={})
+    assert load_run(tmp_path, Grown) == Grown(0.5, None)
+
+
+def test_a_field_without_a_default_must_be_there():
+    with pytest.raises(KeyError):
+        decode(Grown, {"added": None}, arrays={})

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from circuitkd.comparison.result import Comparison
     from circuitkd.comparison.scoring import ScoreOptions
     from circuitkd.components import Component, Edge
+    from circuitkd.distill.conditions import ExperimentOptions
+    from circuitkd.distill.experiment import run_experiment
+    from circuitkd.distill.experiment_result import ExperimentResult
+    from circuitkd.distill.head_map import HeadMap, map_pairs
+    from circuitkd.distill.objective import Objective
+    from circuitkd.distill.trainer import CircuitDistillationTrainer
     from circuitkd.interventions.ablations import Ablation
     from circuitkd.interventions.execution import Execution
     from circuitkd.interventions.sweep import sweep
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
     from circuitkd.models.circuit_model import CircuitModel
     from circuitkd.models.loading import load, wrap
     from circuitkd.models.self_check import SelfCheck, self_check
+    from circuitkd.roles.describe import describe_roles
+    from circuitkd.roles.result import RolesResult
     from circuitkd.selection import Selection, rank_students, shared_examples
     from circuitkd.tasks.base import Example, Task
     from circuitkd.tasks.importers import import_task
@@ -41,6 +49,7 @@ __all__ = [
     "Ablation",
     "Circuit",
     "CircuitComparison",
+    "CircuitDistillationTrainer",
     "CircuitModel",
     "CompareOptions",
     "Comparison",
@@ -48,10 +57,15 @@ __all__ = [
     "Edge",
     "Example",
     "Execution",
+    "ExperimentOptions",
+    "ExperimentResult",
+    "HeadMap",
     "InfluenceOptions",
     "MatchOptions",
     "Measures",
     "NoiseCurve",
+    "Objective",
+    "RolesResult",
     "ScoreOptions",
     "Selection",
     "SelfCheck",
@@ -60,13 +74,16 @@ __all__ = [
     "__version__",
     "compare",
     "compare_circuits",
+    "describe_roles",
     "discover",
     "import_task",
     "load",
     "load_task",
+    "map_pairs",
     "noise_curve",
     "rank_students",
     "read_task",
+    "run_experiment",
     "self_check",
     "shared_examples",
     "sweep",
@@ -87,11 +104,19 @@ _HOMES = {
     "comparison.result": "Comparison",
     "comparison.scoring": "ScoreOptions",
     "components": "Component Edge",
+    "distill.conditions": "ExperimentOptions",
+    "distill.experiment": "run_experiment",
+    "distill.experiment_result": "ExperimentResult",
+    "distill.head_map": "HeadMap map_pairs",
+    "distill.objective": "Objective",
+    "distill.trainer": "CircuitDistillationTrainer",
     "interventions.ablations": "Ablation",
     "interventions.execution": "Execution",
     "interventions.sweep": "sweep",
     "interventions.sweep_result": "SweepResult",
     "models": "CircuitModel SelfCheck load self_check wrap",
+    "roles.describe": "describe_roles",
+    "roles.result": "RolesResult",
     "selection": "Selection rank_students shared_examples",
     "tasks.base": "Example Task",
     "tasks.importers": "import_task",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from circuitkd.circuits.screening import screened_sweep
 from circuitkd.comparison.alignment import PairScore
@@ -90,7 +91,7 @@ def compare(
     sweeps = (run_sweep(pair, 0), run_sweep(pair, 1))
     measured = (run_measure(pair, 0), run_measure(pair, 1))
     similarity = pair_similarity(*measured, measures=options.score.measures)
-    random_score = _random_student(pair, sweeps[0], measured[0], options.score) if options.random_null else None
+    untrained = _random_student(pair, sweeps[0], measured[0], options.score) if options.random_null else (None, None)
     effects = (sweeps[0].drops, sweeps[1].drops)
     summaries = (summary(teacher), summary(student))
     return Comparison(
@@ -100,7 +101,13 @@ def compare(
         teacher_sweep=sweeps[0],
         student_sweep=sweeps[1],
         similarity=similarity,
-        alignment=align(*sweeps, similarity=similarity, options=options.score, random_student=random_score),
+        alignment=align(
+            *sweeps,
+            similarity=similarity,
+            options=options.score,
+            random_student=untrained[0],
+            random_largest=untrained[1],
+        ),
         performance=performance(sweeps[0].base, sweeps[1].base),
         robustness=_robustness(pair.models, sweeps),
         variants={name: v.score for name, v in score_variants(similarity.typed, effects).items()},
@@ -219,11 +226,13 @@ def _bind_both(
 
 def _random_student(
     pair: PreparedPair, teacher_sweep: SweepResult, teacher: Measured, options: ScoreOptions
-) -> PairScore:
+) -> tuple[PairScore, NDArray[np.float64]]:
+    """The untrained student's score, and the largest similarity of each teacher component to one of its own."""
     fresh = randomly_initialised(pair.models[1], seed=NULL_SEED)
     untrained = replace(pair, models=(pair.models[0], fresh))
     similarity = pair_similarity(teacher, run_measure(untrained, 1), measures=options.measures)
-    return score(similarity, (teacher_sweep.drops, run_sweep(untrained, 1).drops), options=options).total
+    largest = np.concatenate([similarity.head.max(axis=1), similarity.mlp.max(axis=1)])
+    return score(similarity, (teacher_sweep.drops, run_sweep(untrained, 1).drops), options=options).total, largest
 
 
 def _robustness(models: tuple[CircuitModel, CircuitModel], sweeps: tuple[SweepResult, SweepResult]) -> Robustness:

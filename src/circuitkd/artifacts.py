@@ -1,7 +1,7 @@
 """Run folders: frozen results on disk as `result.json` + `arrays.safetensors` + `manifest.json`.
 
 Any frozen dataclass made of numbers, strings, numpy arrays, tuples, dicts, components and other such dataclasses can
-be stored. `result.json` holds its own SHA-256 and that of the arrays. All files are written beside their places and
+be stored. `result.json` holds its own SHA-256 and those of the other two. All files are written beside their places and
 then renamed, `result.json` last: an interrupted save is never taken for a whole one, and a damaged or edited file is
 refused.
 
@@ -15,8 +15,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import types
 import typing
+import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +35,9 @@ Arrays = dict[str, np.ndarray]
 Keep = Callable[[str, np.ndarray], Any]
 T = TypeVar("T")
 FORMAT = 1
+# What reading a record of another shape than the expected one may raise.
+MISREAD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def save_run(folder: str | Path, result: Any, *, manifest: Mapping[str, Any]) -> Path:
@@ -46,10 +52,12 @@ def save_run(folder: str | Path, result: Any, *, manifest: Mapping[str, Any]) ->
 
     record = encode(result, keep=keep)
     blob = save_arrays(arrays)
-    whole = {"format": FORMAT, "kind": type(result).__name__, "arrays_sha256": _sha256(blob), "result": record}
+    about = to_json(dict(manifest)).encode()
+    whole = {"format": FORMAT, "kind": type(result).__name__, "arrays_sha256": _sha256(blob)}
+    whole |= {"manifest_sha256": _sha256(about), "result": record}
     files = {
         folder / "arrays.safetensors": blob,
-        folder / "manifest.json": to_json(dict(manifest)).encode(),
+        folder / "manifest.json": about,
         folder / "result.json": to_json({"sha256": _sha256(to_json(whole).encode())} | whole).encode(),
     }
     try:
@@ -70,7 +78,7 @@ def load_run(folder: str | Path, kind: type[T]) -> T:
     if not path.exists():
         raise ValueError(f"{folder} holds no finished result (no result.json): run the command again, it resumes")
     try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
+        whole = read_json(path)
         if whole["format"] != FORMAT or whole["kind"] != kind.__name__:
             raise ValueError(
                 f"it holds a {whole['kind']} of format {whole['format']}, not a {kind.__name__} of {FORMAT}"
@@ -80,11 +88,22 @@ def load_run(folder: str | Path, kind: type[T]) -> T:
         blob = (folder / "arrays.safetensors").read_bytes()
         if _sha256(blob) != whole["arrays_sha256"]:
             raise ValueError("arrays.safetensors does not belong to result.json")
+        manifest = whole.get("manifest_sha256")  # the first results had none
+        if manifest is not None and manifest != _sha256((folder / "manifest.json").read_bytes()):
+            raise ValueError("manifest.json does not belong to result.json")
         return typing.cast(T, decode(kind, whole["result"], arrays=load_arrays(blob)))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
+    except (*MISREAD, OSError, SafetensorError) as error:
         raise ValueError(
-            f"{folder} is damaged or not a result of this version: {error}; run the command again"
+            f"{folder} is damaged or not a result of this version: {error!s:.300}; run the command again"
         ) from error
+
+
+def load_if_whole(folder: str | Path | None, kind: type[T]) -> T | None:
+    """What `load_run` reads; None for no folder, no result, and one that it would refuse: that is to be made again."""
+    try:
+        return None if folder is None else load_run(folder, kind)
+    except ValueError:
+        return None
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -93,9 +112,41 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"{folder} is not a run folder: it has no manifest.json")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
+        return dict(read_json(path))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}; run the command again") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON value in a file. Raises ValueError, without the file's name, for one that cannot be read or understood
+    whole: no UTF-8, no JSON, nested too deeply, half a surrogate pair, a key twice in one object."""
+    try:
+        content = Path(path).read_bytes()
+        found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique_keys)
+        if _SURROGATE.search(content):
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half a surrogate pair, which is no character") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+    return found
+
+
+def require_storable(name: str) -> None:
+    """Raise ValueError for the name of a file that a result could not hold: not UTF-8, or with a null character."""
+    if "\0" in name or name != name.encode(errors="ignore").decode():
+        raise ValueError(f"{name!r:.200}: the name is not UTF-8 text: rename the file or folder")
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An `object_pairs_hook` of json that refuses a key twice in one object. Raises ValueError naming it."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"has the key {twice!r:.60} more than once")
+    return found
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -105,7 +156,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_together(files: Mapping[Path, bytes]) -> None:
     """Write all files as temporary ones, then rename them in this order: a full disk leaves what was there before."""
-    staged = {path.with_name(f".{path.name}.{os.getpid()}.tmp"): path for path in files}
+    # A name that no thread, process or host shares, and that is not too long where the file's own is not.
+    staged = {path.with_name(f".{uuid.uuid4().hex}.tmp"): path for path in files}
     try:
         for temporary, path in staged.items():
             with temporary.open("wb") as file:
@@ -160,16 +212,33 @@ def decode(kind: Any, record: Any, *, arrays: Mapping[str, np.ndarray]) -> Any:
         return kind.parse(record)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        values = {f.name: decode(hints[f.name], record[f.name], arrays=arrays) for f in dataclasses.fields(kind)}
+        # What an earlier version did not know yet takes its default; a field without one must be there.
+        known = [f for f in dataclasses.fields(kind) if f.name in record or _is_required(f)]
+        values = {f.name: decode(hints[f.name], record[f.name], arrays=arrays) for f in known}
         return kind(**values)  # type: ignore[operator]
     if origin in (tuple, list):
         inner = arguments[:1] * len(record) if origin is list or arguments[-1] is Ellipsis else arguments
         return origin(decode(k, v, arrays=arrays) for k, v in zip(inner, record, strict=True))
-    if origin is not None and isinstance(record, dict):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return {_key(arguments[0], k): decode(arguments[1], v, arrays=arrays) for k, v in record.items()}
     if kind is float and record is None:
         return math.nan
+    if not _is_scalar(kind, record, origin=origin):
+        raise ValueError(f"{record!r:.60} is no {getattr(kind, '__name__', kind)}")
     return record
+
+
+def _is_scalar(kind: Any, record: Any, *, origin: Any) -> bool:
+    """Whether `record` is a value of a plain type; other types are taken as they are."""
+    if origin is typing.Literal:
+        return record in typing.get_args(kind)
+    if kind in (int, float):
+        return isinstance(record, (int, kind)) and not isinstance(record, bool) and math.isfinite(record)
+    return not (isinstance(kind, type) and kind in (str, bool)) or isinstance(record, kind)
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _fits(kind: Any, record: Any) -> bool:
@@ -178,7 +247,9 @@ def _fits(kind: Any, record: Any) -> bool:
     is_record = dataclasses.is_dataclass(kind) and kind not in (Component, Edge)
     if isinstance(record, dict):
         return is_record or origin is np.ndarray or (isinstance(origin, type) and issubclass(origin, Mapping))
-    return origin in (tuple, list) if isinstance(record, list) else not is_record and origin not in (tuple, list)
+    if isinstance(record, list):
+        return origin in (tuple, list)
+    return not is_record and origin not in (tuple, list) and _is_scalar(kind, record, origin=typing.get_origin(kind))
 
 
 def _key(kind: Any, text: str) -> Any:

@@ -24,7 +24,7 @@ from circuitkd.circuits.edge_circuit import EdgeScorer
 from circuitkd.circuits.entity_groups import EntityGroups
 from circuitkd.circuits.kept import KeptScorer
 from circuitkd.circuits.overlap import CircuitOverlap, overlap, require_models
-from circuitkd.comparison.result import Comparison
+from circuitkd.comparison.result import SAME, Comparison
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.interventions.execution import Execution
 from circuitkd.interventions.sweep import sweep
@@ -33,7 +33,6 @@ from circuitkd.tasks.base import Task
 from circuitkd.tasks.binding import BoundTask
 
 Pair = tuple[CircuitModel, CircuitModel]
-SAME = ("teacher", "student", "data_sha256", "ablation")  # what circuits share with their comparison's manifest
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class CircuitComparison:
 
     def belongs_to(self, comparison: Comparison) -> bool:
         """Whether models, examples and ablation are those of `comparison`."""
-        return all(key in self.manifest and self.manifest[key] == comparison.manifest.get(key) for key in SAME)
+        return comparison.is_basis_of(self.manifest)
 
     def save(self, folder: str | Path) -> Path:
         """Write a run folder. Raises ValueError when it cannot be written."""

@@ -73,7 +73,7 @@ class Component:
             return cls("head", int(layer), int(head))
         if match := _MLP.fullmatch(name):
             return cls("mlp", int(match[1]))
-        raise ValueError(f"unknown component {text!r}: write a head as L9H6, an MLP as MLP4, a K/V group as L9KV2")
+        raise ValueError(f"unknown component {text!r:.60}: write a head as L9H6, an MLP as MLP4, a K/V group as L9KV2")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Edge:
         """Read `L5H5->L7H9<q>`, `a5.h5->a7.h9<q>`, `m0->logits`. Raises ValueError for anything else."""
         match = _EDGE.fullmatch(text)
         if match is None:
-            raise ValueError(f"unknown edge {text!r}: write it as L5H5->L7H9<q> or MLP0->logits")
+            raise ValueError(f"unknown edge {text!r:.60}: write it as L5H5->L7H9<q> or MLP0->logits")
         slot: Slot | None = match[3]  # type: ignore[assignment]
         return cls(Component.parse(match[1]), Component.parse(match[2]), slot)
 

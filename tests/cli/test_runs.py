@@ -119,9 +119,11 @@ def test_only_finished_pieces_are_cleared(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot write to .*: Not a directory; free some space or choose another"):
-        runs.prepare_folder(tmp_path / "file" / "run")
-    assert runs.prepare_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    message = r"cannot write to .*: Not a directory; free some space or choose another"
+    with pytest.raises(ValueError, match=message), runs.claimed(tmp_path / "file" / "run"):
+        raise AssertionError
+    with runs.claimed(tmp_path / "a" / "b") as folder:
+        assert folder == tmp_path / "a" / "b"
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 

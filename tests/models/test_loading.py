@@ -257,3 +257,31 @@ def test_a_failed_self_check_stops_the_loading(folder):
     with pytest.raises(ValueError, match="failed its self-check"):
         load(str(folder))
     assert load(str(folder), check=False).n_layers == 3
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_shape_is_the_loaded_model_without_weights(name, tmp_path):
+    model = tiny(name)
+    save(model, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    shape = loading.load_shape(str(tmp_path), dtype="bfloat16")
+    assert shape.hf.dtype == torch.bfloat16
+    assert {p.device.type for p in shape.hf.parameters()} == {"meta"}
+    assert shape.parameter_count == model.parameter_count
+    assert (shape.components, shape.d_head, shape.vocab_size) == (model.components, model.d_head, model.vocab_size)
+    assert shape.tokenizer.get_vocab() == model.tokenizer.get_vocab()
+
+
+def test_a_shape_needs_a_config_alone(folder):
+    for file in folder.iterdir():
+        if file.name != "config.json":
+            file.unlink()
+    assert loading.load_shape(str(folder)).tokenizer is None
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match="no config.json; give the folder that save_pretrained wrote"):
+        loading.load_shape(str(folder))
+
+
+def test_the_shape_of_a_hub_model_that_can_not_be_reached():
+    with pytest.raises(ValueError, match="loading it from the hub failed"):
+        loading.load_shape("nobody/nothing")

@@ -22,7 +22,7 @@ from circuitkd.circuits.outside import Outside, circuit_block, circuit_walk, out
 from circuitkd.components import Component
 from circuitkd.interventions.ablations import Ablation, LayerReplacement, replacements
 from circuitkd.interventions.capture import Batch, LayerState, batches, make_batch
-from circuitkd.interventions.execution import Execution, plan
+from circuitkd.interventions.execution import GPU_SHARE, Execution, free_memory, plan
 from circuitkd.interventions.readout import Readout, readout
 from circuitkd.interventions.sweep_result import cautions
 from circuitkd.models import blocks, flops
@@ -31,7 +31,7 @@ from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.tasks.base import Task
 from circuitkd.tasks.binding import BoundTask
 
-CPU_BYTES, GPU_SHARE = 1e9, 0.3
+CPU_BYTES = 1e9
 AT_ANSWER = ("resid_pre", "q", "z", "attention_out", "resid_mid", "mlp_out", "resid_post")
 
 
@@ -120,7 +120,7 @@ class Setup:
         self.task = task.bind(model, aligned=aligned) if isinstance(task, Task) else task
         self.circuit = None if circuit is None else _checked(model, circuit)
         self.plan = plan(model, self.task, execution=execution)
-        size = self.plan.batch_size = min(self.plan.batch_size, _most_rows(model, self.task))
+        size = self.plan.batch_size = min(self.plan.batch_size, most_rows(model, self.task, budget=_budget(model)))
         self.replaced = replacements(model, self.task, ablation=self.ablation, batch_size=size)
         self.embeddings = EmbeddingValues(model, self.task, ablation=self.ablation, batch_size=size)
         self.flops = 0.0
@@ -221,14 +221,19 @@ def _checked(model: CircuitModel, circuit: Collection[Component]) -> frozenset[C
     return frozenset(circuit)
 
 
-def _most_rows(model: CircuitModel, task: BoundTask) -> int:
-    """How many examples' states of all layers fit into memory."""
+def _budget(model: CircuitModel) -> float:
+    return GPU_SHARE * free_memory(model) if model.device.type == "cuda" else CPU_BYTES
+
+
+def most_rows(model: CircuitModel, task: BoundTask, *, budget: float) -> int:
+    """How many examples' states of all layers fit into `budget` bytes."""
     n_pos = max(len(e.clean) for e in task.examples)
+    return max(1, int(budget // (n_pos * bytes_per_token(model))))
+
+
+def bytes_per_token(model: CircuitModel) -> int:
+    """What one token of a base run keeps alive."""
     width = 7 * model.d_model + 5 * model.n_heads * model.d_head
     # Attribution reads one layer with a stream for each of its receivers, and their graph.
     numbers = model.n_layers * width + 5 * (model.n_heads + 2 * model.n_kv_heads) * model.d_model
-    each = n_pos * numbers * torch.finfo(model.dtype).bits // 8
-    free = CPU_BYTES
-    if model.device.type == "cuda":
-        free = GPU_SHARE * torch.cuda.mem_get_info(model.device)[0]
-    return max(1, int(free // each))
+    return numbers * torch.finfo(model.dtype).bits // 8

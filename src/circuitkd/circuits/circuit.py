@@ -6,14 +6,13 @@ nothing in another model, so every function that takes a model and a circuit ask
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from circuitkd.artifacts import decode, load_run, plain, save_run, to_json, write_atomically
+from circuitkd.artifacts import MISREAD, decode, load_run, plain, read_json, save_run, to_json, write_atomically
 from circuitkd.circuits.evaluation import EdgeEvaluation, Evaluation
 from circuitkd.circuits.graph import check_edges
 from circuitkd.circuits.pruning import Pruning
@@ -177,11 +176,14 @@ def _read(path: Path) -> Circuit:
     if not path.exists():
         raise ValueError(f"{path} does not exist: give a circuit file (.json) or a run folder")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["kind"] != "Circuit" or record["format"] != FORMAT:
             raise ValueError(f"it holds a {record['kind']} of format {record['format']}")
         found: Circuit = decode(Circuit, record["circuit"], arrays={})
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        losses = found.components if found.evaluation is None else found.evaluation.minimality
+        if len(found.edges) != len(found.edge_scores) or len(found.components) != len(losses):
+            raise ValueError("it does not have one score for each edge and one loss for each component")
+    except MISREAD as error:
         raise ValueError(
             f"{path} is not a circuit of this version: {error}; an EAP-IG or MIB file is read by "
             "circuits.formats.read_eap_ig"

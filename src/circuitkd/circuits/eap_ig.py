@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from circuitkd.artifacts import read_json
 from circuitkd.circuits.circuit import Circuit, ModelShape, write_text
 from circuitkd.circuits.edge_effects import EdgeEffects
 from circuitkd.circuits.graph import check_edges, key_value_component
@@ -156,8 +157,8 @@ def _load(path: str | Path) -> Any:
     if not Path(path).exists():
         raise ValueError(f"{path} does not exist: give an EAP-IG or MIB circuit file (.json)")
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        record = read_json(path)
+    except ValueError as error:
         raise ValueError(
             f"{path} is not JSON: {error}; .pt files are not read, write them as .json with EAP-IG"
         ) from error
@@ -188,7 +189,7 @@ def _edges(record: Any, path: str | Path, model: CircuitModel) -> Found:
         try:
             edge = grouped(Edge.parse(name), model)
             score = float(info.get("score", math.nan))
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: cannot read the edge {name!r}: {error}") from error
         before = found.get(edge, (0.0, False))
         found[edge] = (before[0] + score, before[1] or _in_graph(info))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from circuitkd.artifacts import read_json
 from circuitkd.circuits.circuit import Circuit, write_text
 from circuitkd.circuits.eap_ig import read_eap_ig as read_eap_ig
 from circuitkd.circuits.eap_ig import read_eap_ig_scores as read_eap_ig_scores
@@ -38,8 +38,8 @@ def read_circuit(path: str | Path, model: CircuitModel) -> Circuit:
     Raises ValueError as `Circuit.load` and `read_eap_ig`.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        record = read_json(path)
+    except ValueError:
         record = None  # a folder, or a file whose fault Circuit.load names
     is_eap_ig = isinstance(record, dict) and "cfg" in record
     return read_eap_ig(path, model) if is_eap_ig else Circuit.load(path, model)

@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 from circuitkd.cli.terminal import tell
 
 USER_ERROR, INTERRUPTED = 2, 130
-RESUMING = ("demo", "compare", "select", "circuit", "distill")
+RESUMING = ("demo", "compare", "select", "circuit", "roles", "distill", "study")
+SPACE = "free some space or choose another --output-dir"
 MEMORY = "out of memory: use a smaller --batch-size, --dtype bfloat16, or a device with more memory"
 
 
@@ -48,5 +49,7 @@ def explained(error: Exception) -> str | None:
         return MEMORY
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}; free some space or choose another --output-dir"
+        return f"{place}{error.strerror or error}; {SPACE}"
+    if type(error).__name__ == "SafetensorError":  # a model that could not be saved
+        return f"{error}; {SPACE}"
     return None

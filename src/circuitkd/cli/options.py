@@ -71,6 +71,10 @@ Normalization = Annotated[
 Top = Annotated[
     int | None, option("--top", "K", "Match only the K most influential components of both.", panel=DEFINITIONS)
 ]
+Screen = Annotated[
+    int | None,
+    option("--screen", "K", "Ablate the K components of largest attribution, estimate the others.", panel=DEFINITIONS),
+]
 Preset = Annotated[str | None, option("--preset", "NAME", f"Score in this way too: {PRESETS}.", panel=DEFINITIONS)]
 
 Device = Annotated[
@@ -121,6 +125,7 @@ def compare_options(
     normalization: str,
     preset: str | None,
     random_null: bool,
+    screen: int | None,
 ) -> CompareOptions:
     """The comparison's options; `matching` is (method, direction, top). Raises ValueError for unknown ones."""
     from circuitkd.analysis import CompareOptions
@@ -136,8 +141,9 @@ def compare_options(
     one_of(method, METHODS, name="matching method")
     one_of(direction, DIRECTIONS, name="direction")
     one_of(normalization, NORMALIZATIONS, name="normalization")
-    if top is not None:
-        at_least(top, 1, name="--top")
+    for name, most in (("--top", top), ("--screen", screen)):
+        if most is not None:
+            at_least(most, 1, name=name)
     if preset is not None:
         one_of(preset, PRESETS.split(", "), name="preset")
     return CompareOptions(
@@ -148,4 +154,5 @@ def compare_options(
         ),
         random_null=random_null,
         notebook="ioi" if preset == "released-notebook-ioi" else preset is not None,
+        screen=screen,
     )

@@ -7,28 +7,37 @@ A folder that holds the finished result of another request is refused, so nobody
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circuitkd.artifacts import load_run, read_manifest, save_run, to_json, write_atomically
+from circuitkd.artifacts import load_run, read_json, to_json, write_atomically
 from circuitkd.cli.terminal import note
 from circuitkd.provenance import software
+from circuitkd.studies.run_folders import (
+    REQUEST,
+    claimed,
+    clear,
+    differences,
+    identity_of,
+    require_own,
+    safe_name,
+    save_finished,
+)
 
 if TYPE_CHECKING:
     from circuitkd.analysis import CompareOptions
-    from circuitkd.circuit_analysis import CircuitComparison
     from circuitkd.comparison.result import Comparison
     from circuitkd.interventions.ablations import Ablation
     from circuitkd.interventions.execution import Execution
     from circuitkd.models.circuit_model import CircuitModel
     from circuitkd.tasks.base import Task
 
+__all__ = ["REQUEST", "claimed", "clear", "differences", "safe_name"]  # what commands use of run_folders
+
 ROOT = Path("circuitkd-runs")
 INDEX = "index.json"
-REQUEST = "request"
 T = TypeVar("T")
 Pair = tuple["CircuitModel", "CircuitModel"]
 
@@ -47,20 +56,12 @@ class Request:
         from circuitkd.interventions.execution import fingerprint
 
         reference = self.ablation.reference
-        return {
-            "teacher": fingerprint(pair[0]),
-            "student": fingerprint(pair[1]),
-            "task": self.task.name,
-            "examples": self.task.digest(),
-            "ablation": self.ablation.describe() + (f" {reference.digest()}" if reference else ""),
-            "options": repr(self.options),
-            "circuitkd version": software()["circuitkd"],
-        }
-
-
-def safe_name(text: str) -> str:
-    """A folder name from the name of a model or task: no separators, no dots in front, never empty."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:80] or "unnamed"
+        return identity_of(
+            (fingerprint(pair[0]), fingerprint(pair[1])),
+            self.task,
+            ablation=self.ablation.describe() + (f" {reference.digest()}" if reference else ""),
+            options=repr(self.options),
+        )
 
 
 def model_folder(name: str) -> str:
@@ -70,38 +71,14 @@ def model_folder(name: str) -> str:
 
 
 def task_folders(tasks: Sequence[Task]) -> list[str]:
-    """A folder name for each task, all different."""
+    """A folder name for each task, all different, also where capitals do not count."""
     names: list[str] = []
     for task in tasks:
         name, number = safe_name(task.name), 2
-        while name in names:
+        while name.casefold() in map(str.casefold, names):
             name, number = f"{safe_name(task.name)}-{number}", number + 1
         names.append(name)
     return names
-
-
-def prepare_folder(folder: Path) -> Path:
-    """Make the folder and see that it can be written, before a long run. Raises ValueError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / ".writable", b"")
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {folder}: {error.strerror or error}; free some space or choose another --output-dir"
-        ) from error
-    return folder
-
-
-def differences(folder: Path, identity: Mapping[str, str]) -> list[str]:
-    """In what the finished result in `folder` is not of this request; empty where there is none."""
-    if not (folder / "result.json").exists():
-        return []
-    try:
-        found = json.loads(read_manifest(folder).get(REQUEST, "{}"))
-    except ValueError:
-        found = {}
-    return [name for name, value in identity.items() if found.get(name) != value]
 
 
 def finished(folder: Path, kind: type[T], identity: Mapping[str, str], *, overwrite: bool = False) -> T | None:
@@ -111,12 +88,7 @@ def finished(folder: Path, kind: type[T], identity: Mapping[str, str], *, overwr
     """
     if overwrite or not (folder / "result.json").exists():
         return None
-    different = differences(folder, identity)
-    if different:
-        raise ValueError(
-            f"{folder} holds the finished result of another run (it differs in {', '.join(different)}): choose another "
-            "--output-dir, or replace it with --overwrite"
-        )
+    require_own(folder, identity)
     try:
         result = load_run(folder, kind)
     except ValueError:
@@ -166,18 +138,8 @@ def keep(
     found = finished(folder, kind, identity, overwrite=overwrite)
     if found is None:
         found = compute()
-        own = getattr(found, "manifest", {})
-        manifest = own | {REQUEST: json.dumps(dict(identity), ensure_ascii=False)} | software()
-        save_run(folder, found, manifest=manifest)
+        save_finished(folder, found, identity=identity)
     return found
-
-
-def clear(partial: Path) -> None:
-    """Remove the finished pieces of a whole result, and nothing else that may be there."""
-    for piece in partial.glob("*.safetensors"):
-        piece.unlink(missing_ok=True)
-    if partial.is_dir() and not any(partial.iterdir()):
-        partial.rmdir()
 
 
 def save_index(root: Path, runs: Sequence[tuple[Path, Comparison]]) -> Path:
@@ -210,21 +172,34 @@ def write_index(root: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 def kind_of(folder: Path) -> str:
     """The kind of result in a run folder, empty where it cannot be read (loading it names the fault)."""
     try:
-        return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["kind"])
-    except (ValueError, KeyError, TypeError, OSError):
+        return str(read_json(folder / "result.json")["kind"])
+    except (ValueError, KeyError, TypeError):
         return ""
 
 
-def circuits_in(folder: Path) -> list[CircuitComparison]:
-    """The circuits kept with the comparison in `folder`: one result or none. A damaged one counts as none."""
+def write_page(found: Sequence[tuple[Path, Comparison]], path: Path, *, title: str | None = None) -> Path:
+    """Write the page of comparisons with the circuits and roles that lie beside them, or around them in a folder of
+    roles. Raises ValueError where it cannot be written."""
     from circuitkd.circuit_analysis import CircuitComparison
+    from circuitkd.reports import page
+    from circuitkd.roles.result import RolesResult
 
-    if not (folder / "circuits" / "result.json").exists():
+    circuits, roles = list[CircuitComparison](), list[RolesResult]()
+    for folder, _ in found:
+        circuits += _beside(folder / "circuits", CircuitComparison)
+        around = kind_of(folder.parent) == "RolesResult"
+        roles += _beside(folder.parent if around else folder / "roles", RolesResult)
+    return page.write([c for _, c in found], path, title=title, circuits=circuits, roles=roles)
+
+
+def _beside(folder: Path, kind: type[T]) -> list[T]:
+    """The result kept beside a comparison: one or none. A damaged one counts as none."""
+    if not (folder / "result.json").exists():
         return []
     try:
-        return [CircuitComparison.load(folder / "circuits")]
+        return [load_run(folder, kind)]
     except ValueError as error:
-        note(f"circuits left out of the report: {error}")
+        note(f"{folder.name} left out of the report: {error}")
         return []
 
 
@@ -235,7 +210,9 @@ def run_folders(folder: Path) -> list[Path]:
     if not (folder / INDEX).exists():
         raise ValueError(f"{folder} is not a run folder: it holds neither result.json nor {INDEX}")
     try:
-        rows = json.loads((folder / INDEX).read_text(encoding="utf-8"))["runs"]
-        return [folder / str(row["folder"]) for row in rows]
+        names = [Path(row["folder"]) for row in read_json(folder / INDEX)["runs"]]
+        if any(name.is_absolute() or ".." in name.parts for name in names):
+            raise ValueError("it names folders elsewhere")
+        return [folder / name for name in names]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / INDEX} is damaged: name the run folders below {folder} one by one") from error

@@ -51,10 +51,11 @@ def align(
     similarity: Similarity,
     options: ScoreOptions,
     random_student: PairScore | None = None,
+    random_largest: Floats | None = None,
 ) -> AlignmentResult:
     """Match and score (DC Eqs. 7, 8), with interval, nulls, and the score of each type under each measure.
 
-    `random_student`: the same score for a randomly initialised student.
+    `random_student`: the same score for a randomly initialised student, `random_largest`: see `Null`.
     """
     effects = (teacher.drops, student.drops)
     found = score(similarity, effects, options=options)
@@ -67,7 +68,7 @@ def align(
         agreement_interval=interval.agreement,
         head=found.head,
         mlp=found.mlp,
-        null=_null(found, effects, options, random_student),
+        null=replace(_null(found, effects, options, random_student), random_largest=random_largest),
         pairs=_matched(found, teacher, student, options),
         definition=definition(similarity, options),
         comparable=similarity.is_paper and options == replace(ScoreOptions(), measures=options.measures),

@@ -5,10 +5,10 @@ Seeds are paired (the same order of rows, the same random draws), so the differe
     interval    mean d ± t(0.975, n - 1) sd(d) / sqrt(n)    95 %, over training runs on these examples; none for one seed
     p           accuracy only: the median over seeds of McNemar's exact p-value, over examples within one run
 
-A difference is shown where the interval leaves out 0 and, for accuracies, the median p is below 0.05 too: the first alone
-says nothing about other examples, the second nothing about other runs.
+A difference is shown where there are at least three seeds, the interval leaves out 0 and, for accuracies, the median p is
+below 0.05 too: the interval says nothing about other examples, p nothing about other runs.
 
-Limits: few seeds give wide intervals and rest on normality; no correction is made for making several comparisons.
+Limits: intervals of few seeds are wide and rest on normality; no correction is made for making several comparisons.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from circuitkd.distill.conditions import ALL_CE, CIRCUIT_CE, MAPPED, UNTRAINED
 from circuitkd.distill.experiment_result import DistillationRun, ExperimentResult
 
 Measure = Literal["full", "circuit", "mean drop", "alignment"]
-LEVEL = 0.05
+LEVEL, LEAST_SEEDS = 0.05, 3
 COMPARED = (ALL_CE.name, CIRCUIT_CE.name, "circuit, CE + CKA of random pairs", UNTRAINED.name)
 
 
@@ -47,8 +47,10 @@ class Difference:
     @property
     def shown(self) -> Literal["higher", "lower", "no"]:
         """Whether the difference is shown, and its direction."""
-        if self.interval is None or (self.p_value is not None and not self.p_value < LEVEL):
+        too_few = self.interval is None or len(self.values) < LEAST_SEEDS
+        if too_few or (self.p_value is not None and not self.p_value < LEVEL):
             return "no"
+        assert self.interval is not None
         return "higher" if self.interval[0] > 0 else "lower" if self.interval[1] < 0 else "no"
 
 
@@ -60,10 +62,10 @@ def main_condition(result: ExperimentResult) -> str:
 def differences(result: ExperimentResult, condition: str, *, measure: Measure) -> tuple[Difference, ...]:
     """A condition minus each of COMPARED that was run. Raises ValueError for a condition that was not run."""
     others = [name for name in COMPARED if name in result.conditions and name != condition]
-    return tuple(difference(result, condition, baseline, measure=measure) for baseline in others)
+    return tuple(difference(result, condition, baseline=baseline, measure=measure) for baseline in others)
 
 
-def difference(result: ExperimentResult, condition: str, baseline: str, *, measure: Measure) -> Difference:
+def difference(result: ExperimentResult, condition: str, *, baseline: str, measure: Measure) -> Difference:
     """A condition minus another, over the seeds that both have. Raises ValueError for a condition that was not run, and
     for two without a seed in common."""
     ours, theirs = ({r.seed: value_of(r, measure) for r in result.of(name)} for name in (condition, baseline))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from circuitkd.artifacts import load_run, save_run
+from circuitkd.artifacts import load_if_whole, save_run
 from circuitkd.distill.conditions import Condition, ExperimentOptions
 from circuitkd.distill.evaluation import circuit_accuracy, fit, right_answers
 from circuitkd.distill.experiment_result import DistillationRun, ExperimentResult
@@ -82,8 +82,8 @@ def _finished(setup: Setup, condition: Condition, seed: int, *, keep: Keep | Non
     folder = setup.execution.folder
     digest = hashlib.sha256(f"{setup.identity} {condition} {seed}".encode()).hexdigest()[:16]
     place = None if folder is None else Path(folder) / f"run-{digest}"
-    if place is not None and (place / "result.json").exists():
-        return load_run(place, DistillationRun)
+    if (found := load_if_whole(place, DistillationRun)) is not None:
+        return found
     run = _run(setup, condition, seed, keep=keep)
     if place is not None:
         save_run(place, run, manifest=software())

@@ -13,7 +13,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from circuitkd.artifacts import load_run, save_run
+from circuitkd.artifacts import load_if_whole, save_run
 from circuitkd.distill.conditions import MAPPED, Grid, Losses
 from circuitkd.distill.evaluation import right_answers
 from circuitkd.distill.experiment_setup import Setup
@@ -78,8 +78,8 @@ def _candidate(setup: Setup, weight: float, points: Points, *, seeds: tuple[int,
     folder = setup.execution.folder
     digest = hashlib.sha256(f"{setup.identity} {weight} {points} {seeds}".encode()).hexdigest()[:16]
     place = None if folder is None else Path(folder) / f"run-search-{digest}"
-    if place is not None and (place / "result.json").exists():
-        return load_run(place, Candidate)
+    if (kept := load_if_whole(place, Candidate)) is not None:
+        return kept
     losses = replace(setup.options.losses, weight=weight, points=points)
     tried = replace(setup, options=replace(setup.options, losses=losses))
     students = [train_copy(tried, MAPPED, seed=seed)[0] for seed in seeds]

@@ -12,6 +12,7 @@ file, in floats: points x heads x d_head, and with logits also prompts x vocabul
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,15 +177,24 @@ def _digest(model: CircuitModel, needs: Needs, keys: Sequence[object]) -> str:
 def _read(path: Path) -> dict[str, Tensor] | None:
     """The file's tensors; a damaged file counts as missing."""
     try:
-        return load_file(path) if path.exists() else None
+        found = load_file(path) if path.exists() else {}
     except (SafetensorError, OSError):
         return None
+    checksum = found.pop("crc32", None)
+    return found if checksum is not None and torch.equal(checksum, _checksum(found)) else None
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> Tensor:
+    checksum = 0
+    for _, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().tobytes(), checksum)
+    return torch.tensor([checksum])
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save(tensors))
+        write_atomically(path, save(tensors | {"crc32": _checksum(tensors)}))
     except OSError as error:
         raise ValueError(
             f"cannot keep the teacher's activations in {path}: {error.strerror or error}; choose another folder"

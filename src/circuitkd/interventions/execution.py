@@ -24,7 +24,7 @@ from circuitkd.tasks.binding import BoundTask
 Progress = Callable[[str, int, int], None]
 CPU_BUDGET = 0.6e9
 SMALL_WIDTH, SMALL_TOKENS = 512, 2048
-GPU_TOKENS = 1 << 16
+GPU_TOKENS, GPU_SHARE = 1 << 16, 0.3
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,23 @@ class Plan:
 
 
 def plan(model: CircuitModel, task: BoundTask, *, execution: Execution) -> Plan:
-    """Choose sizes: rows that fit the memory budget, and on CPU one component at a time once a matrix is wide."""
+    """Choose sizes for the device the model is on."""
+    on_cpu = model.device.type == "cpu"
+    budget = CPU_BUDGET if on_cpu else GPU_SHARE * free_memory(model)
+    return sizes(model, task, batch_size=execution.batch_size, budget=budget, on_cpu=on_cpu)
+
+
+def sizes(model: CircuitModel, task: BoundTask, *, batch_size: int | None, budget: float, on_cpu: bool) -> Plan:
+    """Choose rows that fit `budget` bytes, and on CPU one component at a time once a matrix is wide."""
     lengths = [len(e.clean) for e in task.examples]
     n_pos = max(lengths)
-    on_cpu = model.device.type == "cpu"
-    budget = CPU_BUDGET if on_cpu else 0.3 * _free_memory(model)
     most_tokens = max(n_pos, int(budget / bytes_per_token(model, n_pos)))
-    batch_size = min(execution.batch_size or len(lengths), most_tokens // n_pos, len(lengths))
-    if execution.batch_size is None and on_cpu and model.d_model >= SMALL_WIDTH:
-        batch_size = min(batch_size, max(1, SMALL_TOKENS // n_pos))
+    rows = min(batch_size or len(lengths), most_tokens // n_pos, len(lengths))
+    if batch_size is None and on_cpu and model.d_model >= SMALL_WIDTH:
+        rows = min(rows, max(1, SMALL_TOKENS // n_pos))
     tokens = SMALL_TOKENS if on_cpu else min(GPU_TOKENS, most_tokens)
     full = sum(flops.full_forward_flops(model, 1, n) for n in lengths)
-    return Plan(max(1, batch_size), tokens, on_cpu and model.d_model >= SMALL_WIDTH, full)
+    return Plan(max(1, rows), tokens, on_cpu and model.d_model >= SMALL_WIDTH, full)
 
 
 def bytes_per_token(model: CircuitModel, n_pos: int) -> float:
@@ -92,7 +97,8 @@ def bytes_per_token(model: CircuitModel, n_pos: int) -> float:
     return float(size * (14 * model.d_model + 2 * width + 2 * model.n_heads * n_pos))
 
 
-def _free_memory(model: CircuitModel) -> float:
+def free_memory(model: CircuitModel) -> float:
+    """Bytes that are free where the model's tokens go in; a fixed amount where nobody says."""
     if model.device.type == "cuda":
         return float(torch.cuda.mem_get_info(model.device)[0])
     return 8e9
@@ -140,10 +146,12 @@ class Ledger:
         if path is None or not path.exists():
             return None
         try:
-            found = load_file(path)["values"]
-        except (SafetensorError, KeyError, OSError):
+            kept = load_file(path)
+            found, checksum = kept["values"], int(kept["crc32"][0])
+        except (SafetensorError, KeyError, IndexError, OSError):
             return None
-        return found if found.shape == (components, len(rows)) else None
+        is_whole = found.shape == (components, len(rows)) and checksum == zlib.crc32(found.tobytes())
+        return found if is_whole else None
 
     def write(self, rows: Sequence[int], piece: object, *, values: np.ndarray) -> None:
         """Keep a finished piece. Raises ValueError where it cannot be written."""
@@ -151,7 +159,8 @@ class Ledger:
         if path is None:
             return
         try:
-            write_atomically(path, save({"values": np.ascontiguousarray(values)}))
+            checksum = np.array([zlib.crc32(values.tobytes())], dtype=np.uint32)
+            write_atomically(path, save({"values": np.ascontiguousarray(values), "crc32": checksum}))
         except OSError as error:
             raise ValueError(_unwritable(path.parent, error)) from error
 

@@ -46,11 +46,15 @@ class CircuitModel:
     max_positions: int
 
     @classmethod
-    def of(cls, hf: Any, tokenizer: Any, *, name: str = "model") -> CircuitModel:
-        """Describe a model in memory. ValueError if its class, config or weights are not understood."""
+    def of(cls, hf: Any, tokenizer: Any, *, name: str = "model", has_weights: bool = True) -> CircuitModel:
+        """Describe a model in memory; without `has_weights` one on the meta device, which cannot be run.
+
+        ValueError if its class, config or weights are not understood.
+        """
         architecture, config = architecture_of(hf), hf.config
         check_config(architecture, config)
-        _check_weights_are_plain(architecture, hf)
+        if has_weights:
+            _check_weights_are_plain(architecture, hf)
         n_layers, n_heads = len(block_list(hf, architecture)), int(config.num_attention_heads)
         if n_layers != config.num_hidden_layers:
             raise ValueError(

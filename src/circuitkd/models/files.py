@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+
+from circuitkd.artifacts import MISREAD, read_json, require_storable
 
 ZOO_PREFIX = "zoo:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -29,6 +30,7 @@ def zoo_names() -> tuple[str, ...]:
 
 def locate(name: str) -> Path | str:
     """A Path for a local folder or a bundled model, the text itself for a hub id. ValueError for neither."""
+    require_storable(name)
     if name.startswith(ZOO_PREFIX):
         wanted = name.removeprefix(ZOO_PREFIX)
         if wanted not in zoo_names():
@@ -61,18 +63,28 @@ def _nearest(name: str) -> str:
 
 def check_folder(folder: Path) -> None:
     """Raise ValueError if a config, readable safetensors weights or a tokenizer is not in the folder."""
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder}: no config.json; give the folder that save_pretrained wrote")
+    check_has_config(folder)
     shards = _shards(folder)
     if not shards:
         raise ValueError(_no_safetensors(folder))
     for shard in shards:
         _check_readable(shard)
-    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+    if not has_tokenizer(folder):
         raise ValueError(
             f"{folder}: no tokenizer ({', '.join(_TOKENIZER_FILES)}); save it beside the weights with "
             f"tokenizer.save_pretrained({str(folder)!r})"
         )
+
+
+def check_has_config(folder: Path) -> None:
+    """Raise ValueError if the folder has no config."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: no config.json; give the folder that save_pretrained wrote")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder holds a tokenizer of any kind."""
+    return any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES)
 
 
 def has_own_tokenizer(folder: Path) -> bool:
@@ -80,16 +92,19 @@ def has_own_tokenizer(folder: Path) -> bool:
     settings = folder / "tokenizer_config.json"
     if not settings.is_file() or not (folder / "tokenizer.json").is_file():
         return False
-    return json.loads(settings.read_text()).get("tokenizer_class") in _PLAIN_TOKENIZERS
+    return read_json(settings).get("tokenizer_class") in _PLAIN_TOKENIZERS
 
 
 def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError) as error:
+            names = sorted(set(read_json(index)["weight_map"].values()))
+            outside = [name for name in names if Path(name).name != name]
+        except MISREAD as error:
             raise ValueError(f"{index}: not a readable index ({error!r}); get it again") from error
+        if outside:
+            raise ValueError(f"{index}: {outside[0]!r} is not a file of this folder; get the model again")
         return [folder / name for name in names]
     single = folder / "model.safetensors"
     return [single] if single.is_file() else []

@@ -78,7 +78,8 @@ def load(
             **options,
         )
     _check_complete(name, hf_class.__name__, info=info)
-    return wrap(hf if place is None else hf.to(place), tokenizer, name=name, check=check)
+    with _named(name):
+        return wrap(hf if place is None else hf.to(place), tokenizer, name=name, check=check)
 
 
 def load_shape(name: str, *, dtype: str | torch.dtype | None = None, revision: str | None = None) -> CircuitModel:
@@ -99,7 +100,7 @@ def load_shape(name: str, *, dtype: str | torch.dtype | None = None, revision: s
             tokenizer = _tokenizer(name, source, options=options)
         with torch.device("meta"):
             hf = hf_class(config)
-    return CircuitModel.of(hf.to(kind).eval(), tokenizer, name=name, has_weights=False)
+        return CircuitModel.of(hf.to(kind).eval(), tokenizer, name=name, has_weights=False)
 
 
 def wrap(hf_model: Any, tokenizer: Any, *, name: str = "model", check: bool = True) -> CircuitModel:
@@ -146,7 +147,9 @@ def _check_device(device: str | torch.device | None) -> None:
 def _config(name: str, source: Path | str, *, options: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, **options)
-    except ValueError as error:
+    except OSError:
+        raise
+    except Exception as error:  # a value of a type that it does not expect raises whatever it leads to
         raise ValueError(
             f"{name}: transformers can't read its config ({_short(error)}); supported classes are "
             f"{', '.join(ARCHITECTURES)}"
@@ -217,15 +220,29 @@ def _quiet() -> Iterator[None]:
 def _explained(name: str, *, local: bool) -> Iterator[None]:
     """Turn the errors of transformers, safetensors and the hub into one ValueError with the way out."""
     try:
-        yield
-    except torch.OutOfMemoryError:
+        with _named(name):
+            yield
+    except (ValueError, MemoryError, torch.OutOfMemoryError):
         raise
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except Exception as error:
         reason = _short(error)
         if local:
             raise ValueError(f"{name}: can't load this folder: {reason}. Save it again with save_pretrained") from error
+        if not isinstance(error, OSError | SafetensorError | RuntimeError):
+            raise
         raise ValueError(
             f"{name}: no local folder of that name, and loading it from the hub failed: {reason.rstrip('.')}. "
             f"{bundled_hint(name)}Check the spelling and the connection, or download the model elsewhere and give "
             "the path of its folder (it needs safetensors)"
         ) from error
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put the model's name in front of a ValueError that lacks it."""
+    try:
+        yield
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from error

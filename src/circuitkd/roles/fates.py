@@ -58,8 +58,8 @@ def find_fates(
     Raises ValueError for a null or roles of other models than those compared.
     """
     _check_fit(comparison, null, roles)
-    teacher = _sides(comparison.teacher_sweep, roles[0] if roles else None)
-    student = _sides(comparison.student_sweep, roles[1] if roles else None)
+    teacher = component_sides(comparison.teacher_sweep, roles[0] if roles else None)
+    student = component_sides(comparison.student_sweep, roles[1] if roles else None)
     similarity, found = comparison.similarity, list[Fate]()
     for kind, values in (("head", similarity.head), ("mlp", similarity.mlp)):
         of_type = [[side for side in both if side.component.kind == kind] for both in (teacher, student)]
@@ -167,7 +167,8 @@ def _nearest(similarity: Floats, side: Side, candidates: Sequence[Side]) -> int:
     return min((int(i) for i in equal), key=order)
 
 
-def _sides(sweep: SweepResult, roles: RoleScores | None) -> list[Side]:
+def component_sides(sweep: SweepResult, roles: RoleScores | None) -> list[Side]:
+    """Every component of a model with its influence and whether that is more than chance, its drop and its roles."""
     draws = np.concatenate(list(resampled_means(sweep.effects, draws=DRAWS, seed=SEED)))
     low, high = np.percentile(draws, INTERVAL, axis=0)
     percent = 100 / (abs(float(sweep.base.mean())) or np.nan)

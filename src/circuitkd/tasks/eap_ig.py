@@ -87,7 +87,7 @@ def _reader(row: dict[str, str], tokenizer: Any, path: str | Path) -> Reader:
             return lambda row: _years(row[column], row["clean"])
     known = "; ".join(" and ".join(columns) for columns in (*TOKEN_COLUMNS, WORD_COLUMNS))
     raise ValueError(
-        f"{path} has the columns {', '.join(row)}, and none that give answers: known are {known}; "
+        f"{path} has the columns {', '.join(f'{name:.60}' for name in row)}, and none that give answers: known are {known}; "
         "correct_idx or label alone for years"
     )
 

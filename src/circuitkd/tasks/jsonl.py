@@ -12,13 +12,13 @@ its settings are the defaults.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from circuitkd.artifacts import write_atomically
 from circuitkd.tasks.base import Example, Label, Task
 from circuitkd.tasks.rows import BadLines, json_rows, parsed_row
 
@@ -94,13 +94,7 @@ def write_task(task: Task, path: str | Path) -> Path:
     _check_unique([(number, e.id) for number, e in enumerate(task.examples, start=1)], bad)
     bad.check()
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
     return path
 
 

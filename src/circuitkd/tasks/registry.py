@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from circuitkd.artifacts import require_storable
 from circuitkd.tasks import (
     belief_tracking,
     entity_tracking,
@@ -47,6 +48,7 @@ def load_task(name: str | Path, n: int | None = None, *, seed: int = 0) -> Task:
     if text in TASKS:
         examples = tuple(TASKS[text](100 if n is None else n, seed))
         return Task(text, examples, origin="generated", ablation=ABLATIONS.get(text, "mean-positional"))
+    require_storable(text)
     if text.endswith(".jsonl") or Path(text).exists():
         return read_task(Path(text), n=n)
     near = difflib.get_close_matches(text, TASKS, n=1)

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from circuitkd.artifacts import unique_keys
+
 RowT = TypeVar("RowT", bound=BaseModel)
 SHOWN = 20
 
@@ -106,7 +108,7 @@ def check_columns(existing: Collection[str], required: Collection[str], *, sourc
     """Raise ValueError naming the missing columns and those that there are."""
     missing = [name for name in required if name not in existing]
     if missing:
-        names = ", ".join(repr(name) for name in existing) or "none"
+        names = ", ".join(f"{name!r:.60}" for name in existing) or "none"
         raise ValueError(f"{source} has no column {', '.join(map(repr, missing))}: its columns are {names}")
 
 
@@ -117,20 +119,11 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
-    found = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_keys)
+    found = json.loads(raw.decode("utf-8"), object_pairs_hook=unique_keys)
     if not isinstance(found, dict):
         raise ValueError(f"is a JSON {type(found).__name__}, not an object")
     # A lone surrogate ("\ud800") is valid JSON but no text.
     json.dumps(found, ensure_ascii=False).encode("utf-8")
-    return found
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"has the key {twice!r} more than once")
     return found
 
 
@@ -149,10 +142,10 @@ def _json_problem(error: Exception) -> str:
 def _described(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One sentence for each top-level field that is wrong."""
     sentences: dict[str, str] = {}
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[:SHOWN]:
         key = str(item["loc"][0])
         if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-            sentences[key] = f"unknown key {key!r}: {nearest(key, model.model_fields)}"
+            sentences[key] = f"unknown key {key!r:.60}: {nearest(key, model.model_fields)}"
         elif item["type"] == "missing" and len(item["loc"]) == 1:
             sentences[key] = f"key {key!r} is missing"
         else:
