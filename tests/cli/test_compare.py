@@ -79,6 +79,18 @@ def test_json_is_alone_on_stdout_and_options_reach_the_library(run, models):
     assert Comparison.load(folder).alignment.score == result["alignment"]["score"]
 
 
+def test_a_screen_ablates_some_and_estimates_the_others(run, models):
+    arguments = ("compare", models / "big", models / "small", "--task", "ioi", "--n", 6, "--no-random-null")
+    found = run(*arguments, "--screen", 3, "--json", "--output-dir", "screened")
+    assert found.code == 0
+    teacher = found.json["teacher_sweep"]
+    assert len(teacher["components"]) - len(teacher["estimated"]) == 3
+    assert found.json["manifest"]["effects"].startswith("ablation of the 3 components of largest attribution")
+    other = run(*arguments, "--output-dir", "screened")
+    assert "it differs in options" in other.stderr
+    assert run(*arguments, "--screen", 0).stderr == "error: --screen must be at least 1, got 0\n"
+
+
 def test_several_tasks_and_noise(run, models):
     own = Path("own.jsonl")
     lines = [

@@ -53,6 +53,9 @@ def test_tables_students_and_losses(made, models):
     student, before = (
         AutoModelForCausalLM.from_pretrained(p) for p in (folder / "students" / "circuit-CE", models / "small")
     )
+    page = (folder / "report.html").read_text()
+    assert "Before training" in page and "Training losses" in page
+    assert f"report:     {folder / 'report.html'}" in found.stdout
     changed = {n for n, v in student.state_dict().items() if not v.equal(before.state_dict()[n])}
     assert changed and all(".attn." in name for name in changed)
 
@@ -76,6 +79,16 @@ def test_the_search_is_shown_and_kept(run, models, monkeypatch, tmp_path):
     searched = ExperimentResult.load("out").search
     assert [(c.weight, c.points) for c in searched.candidates] == [(0.5, "tokens"), (1.0, "tokens")]
     assert Path("out/search.md").read_text().count("\n") == 4
+
+
+def test_the_page_is_drawn_again_from_the_folder(run, made, tmp_path):
+    folder, _ = made
+    found = run("report", folder, "--output", tmp_path / "again.html", "--title", "Once <more>")
+    assert (found.code, found.stdout) == (0, f"report: {tmp_path / 'again.html'}\n")
+    page = (tmp_path / "again.html").read_text()
+    assert "Once &lt;more&gt;" in page and "After training" in page
+    found = run("report", folder, folder / "before", "--output", tmp_path / "both.html")
+    assert "an experiment of circuitkd distill has a page of its own: name its folder alone" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from circuitkd.cli import options, tasks
 def test_the_program(run):
     found = run("--help")
     assert found.code == 0
-    for command in ("demo", "compare", "select", "circuit", "tasks", "check", "zoo", "report"):
+    for command in ("demo", "compare", "select", "circuit", "roles", "plan", "tasks", "check", "zoo", "report"):
         assert f" {command} " in found.stdout
     assert run("--version").stdout == f"circuitkd {__version__}\n"
 
@@ -26,13 +26,15 @@ def test_the_program(run):
             "--task --n --ablation --group-by --head-similarity --mlp-similarity --matching --normalization --top",
         ),
         ("compare", "--preset --noise --no-random-null --device --dtype --batch-size --seed --output-dir --json"),
-        ("compare", "--circuits"),
+        ("compare", "--circuits --roles --screen"),
+        ("roles", "--task --n --seed --output-dir --overwrite --json"),
         ("circuit", "--task --n --seed --threshold --criterion --edge-share --no-edges --force --circuit --thresholds"),
         ("circuit", "--curves --groups --ablation --export --output-dir --overwrite --json"),
+        ("plan", "--task --n --seed --hardware --dtype --batch-size --json"),
         ("select", "--task --by --output-dir --json"),
         ("demo", "--all --n --output-dir --json"),
         ("check", "--device --dtype --json"),
-        ("report", "--output --title"),
+        ("report", "--output --title --model-card"),
     ],
 )
 def test_a_command(run, command, flags):

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from circuitkd.artifacts import save_run
 from circuitkd.cli.runs import save_index
+from circuitkd.comparison.noise import NoiseCurve
 from synthetic_comparison import synthetic
 
 
@@ -34,3 +39,34 @@ def test_wrong_reports(run):
     assert found.stderr == "error: none is not a run folder: it holds neither result.json nor index.json\n"
     Path("one/arrays.safetensors").write_bytes(b"")
     assert "one is damaged" in run("report", "one").stderr
+
+
+def test_a_model_card_of_all_tasks(run):
+    made = [(Path(f"runs/{task}"), synthetic(task, examples=4)) for task in ("ioi", "months-sequence")]
+    for folder, comparison in made:
+        comparison.save(folder)
+    save_index(Path("runs"), made)
+    Path("README.md").write_text("# Mine\n")
+    found = run("report", "runs", "--model-card", "README.md")
+    assert (found.code, found.stdout) == (0, "model card: README.md\nreport: runs/report.html\n")
+    card = Path("README.md").read_text()
+    assert card.count("## Circuits kept from tiny-teacher") == 2
+    assert "# Mine\n" in card
+
+
+def test_a_model_card_is_of_one_student(run):
+    one = synthetic(examples=4)
+    one.save("one")
+    replace(one, student=replace(one.student, name="other")).save("two")
+    found = run("report", "one", "two", "--output", "all.html", "--model-card", ".")
+    assert found.stderr == (
+        "error: a model card is of one model, not of tiny-student, other: name one student's run folders\n"
+    )
+    assert not Path("README.md").exists()
+
+
+def test_a_model_card_is_for_comparisons(run):
+    save_run("curve", NoiseCurve((0.0,), (0,), *np.ones((3, 1, 1))), manifest={})
+    assert run("report", "curve", "--model-card", ".").stderr == (
+        "error: --model-card is for comparisons: leave it out for other runs\n"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,38 @@ def test_it_prints_the_summary_and_keeps_every_table(made):
     with (folder / "robustness.csv").open() as file:
         assert next(csv.DictReader(file))["retained_percent"] == "100.0"
     assert (folder / "comparison" / "result.json").exists() and (folder / "brittleness.csv").exists()
+
+
+def test_the_run_folder_has_a_report_of_comparison_and_roles(made, run, tmp_path):
+    folder, found = made
+    assert found.stdout.endswith(f"run folder: {folder}\nreport:     {folder / 'report.html'}\n")
+    page = (folder / "report.html").read_text()
+    assert 'id="c0-roles"' in page and 'id="c0-similarity"' in page
+    for named in (folder, folder / "comparison"):
+        written = run("report", named, "--output", tmp_path / "again.html")
+        assert written.code == 0
+        assert 'id="c0-roles"' in (tmp_path / "again.html").read_text()
+
+
+def test_compare_keeps_roles_beside_the_comparison(run, models):
+    arguments = ("compare", models / "big", models / "small", "--task", "ioi", "--n", 12, "--no-random-null")
+    plain = run(*arguments, "--output-dir", "out", "--json")
+    assert "roles" not in plain.json and 'id="c0-roles"' not in Path("out/report.html").read_text()
+    found = run(*arguments, "--output-dir", "out", "--roles")
+    assert found.code == 0
+    kept = RolesResult.load("out/roles")
+    assert " ".join(kept.fates.summary.split()) in " ".join(found.stdout.split())
+    assert 'id="c0-roles"' in Path("out/report.html").read_text()
+    assert not Path("out/roles/partial").exists()
+    again = run(*arguments, "--output-dir", "out", "--roles", "--json")
+    assert again.stderr.count("it holds this result already") == 2
+    assert again.json["roles"]["fates"]["summary"] == kept.fates.summary
+    assert run("report", "out").code == 0
+    assert 'id="c0-roles"' in Path("out/report.html").read_text()
+    Path("out/roles/result.json").write_text("{")
+    damaged = run("report", "out")
+    assert damaged.code == 0 and "roles left out of the report: " in damaged.stderr
+    assert 'id="c0-roles"' not in Path("out/report.html").read_text()
 
 
 def test_what_the_task_has_no_labels_for_is_named_once(made):

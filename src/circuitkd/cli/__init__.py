@@ -5,13 +5,14 @@ Results go to stdout, progress and notes to stderr. Nothing heavy is imported be
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from circuitkd import __version__
-from circuitkd.cli import check, circuit, compare, demo, distill, report, roles, select, tasks, zoo
-from circuitkd.cli.errors import Group
+from circuitkd.cli import check, circuit, compare, demo, distill, plan, report, roles, select, study, tasks, zoo
+from circuitkd.cli.config import ConfigurableGroup
 
 ABOUT = """Which of a teacher's circuits did its distilled student keep, and how brittle did it become?
 
@@ -19,9 +20,12 @@ A model is a hub id (gpt2), a folder, or a bundled one (zoo:gpt2-teacher). A tas
 (see `circuitkd tasks`) or a .jsonl file. Try `circuitkd demo` first.
 """
 
+# Read when the hub's library is first imported, which a command does: no request then says more than it must.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 app = typer.Typer(
     name="circuitkd",
-    cls=Group,
+    cls=ConfigurableGroup,
     help=ABOUT,
     no_args_is_help=True,
     add_completion=False,
@@ -34,6 +38,8 @@ app.command("select")(select.select)
 app.command("circuit")(circuit.circuit)
 app.command("roles")(roles.roles)
 app.command("distill")(distill.distill)
+app.command("study")(study.study)
+app.command("plan")(plan.plan)
 app.add_typer(tasks.app, name="tasks")
 app.command("check")(check.check)
 app.add_typer(zoo.app, name="zoo")

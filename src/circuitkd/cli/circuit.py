@@ -88,7 +88,7 @@ def circuit(
     exports = writers(export or [], len(requests))
     default = runs.ROOT / f"{runs.model_folder(model)}--circuit"
     root, folders = compare.places(output_dir, default, [r.task for r in requests])
-    with Bars() as bars:
+    with runs.claimed(root), Bars() as bars:
         (loaded,) = compare.load_all([model], device=device, dtype=dtype, bars=bars)
         for request in requests:
             request.check(loaded)

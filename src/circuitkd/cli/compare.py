@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,17 +15,19 @@ if TYPE_CHECKING:
     from circuitkd.cli.runs import Pair, Request
     from circuitkd.comparison.noise import NoiseCurve
     from circuitkd.comparison.result import Comparison
-    from circuitkd.interventions.execution import Execution
     from circuitkd.models.circuit_model import CircuitModel
+    from circuitkd.roles.result import RolesResult
     from circuitkd.tasks.base import Task
 
-    Work = Sequence[tuple[Path, Request]]
     Grid = tuple[tuple[float, ...], tuple[int, ...]]
 
 NOISE = "Noise experiment"
 Circuits = Annotated[
     bool,
     o.option("--circuits", "", "Also find both models' circuits: about three times the work.", panel=o.DEFINITIONS),
+]
+Roles = Annotated[
+    bool, o.option("--roles", "", "Also say what each head does and what became of it.", panel=o.DEFINITIONS)
 ]
 Noise = Annotated[bool, o.option("--noise", "", "Also disturb the student by Gaussian noise.", panel=NOISE)]
 NoiseSteps = Annotated[
@@ -56,7 +57,9 @@ def compare(
     top: o.Top = None,
     preset: o.Preset = None,
     no_random_null: NoRandomNull = False,
+    screen: o.Screen = None,
     circuits: Circuits = False,
+    roles: Roles = False,
     noise: Noise = False,
     noise_steps: NoiseSteps = 41,
     noise_seeds: NoiseSeeds = 5,
@@ -73,6 +76,7 @@ def compare(
     below it; report.html shows them all.
     """
     from circuitkd.cli import runs
+    from circuitkd.cli.pair_runs import Run
     from circuitkd.cli.progress import Bars
     from circuitkd.interventions.execution import Execution
 
@@ -83,83 +87,27 @@ def compare(
         normalization=normalization,
         preset=preset,
         random_null=not no_random_null,
+        screen=screen,
     )
     how = (ablation, ablation_source, group_by)
     requests = requests_of(task, n, seed=seed, ablation=how, options=options)
     grid = noise_grid(noise_steps, noise_seeds, requests) if noise else None
     default = runs.ROOT / "--".join(map(runs.model_folder, (teacher, student)))
     root, folders = places(output_dir, default, [r.task for r in requests])
-    with Bars() as bars:
+    with runs.claimed(root), Bars() as bars:
         run = Run(Execution(batch_size, bars.report), bars, overwrite)
         first, second = load_all([teacher, student], device=device, dtype=dtype, bars=bars)
         check_all((first, second), requests)
         work = list(zip(folders, requests, strict=True))
         found = run.compare((first, second), work)
-        compared = run.circuits((first, second), list(zip(work, found, strict=True))) if circuits else []
+        done = list(zip(work, found, strict=True))
+        compared = run.circuits((first, second), done) if circuits else []
+        described = run.roles((first, second), done) if roles else []
         curves = run.disturb((first, second), work, grid=grid) if grid else []
         bars.step("report")
         finish(root, list(zip(folders, found, strict=True)))
-    show(found, curves, compared, json=json)
+    show(found, curves, circuits=compared, roles=described, json=json)
     where(root, json=json)
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """How comparisons are run and shown."""
-
-    execution: Execution
-    bars: Bars
-    overwrite: bool
-
-    def compare(self, pair: Pair, work: Work) -> list[Comparison]:
-        """One comparison for each (folder, request), kept in the folder."""
-        from circuitkd.cli.runs import compare_into
-
-        found = []
-        for i, (folder, request) in enumerate(work):
-            self.bars.step(request.task.name, number=i, total=len(work))
-            found.append(compare_into(folder, pair, request, execution=self.execution, overwrite=self.overwrite))
-        return found
-
-    def circuits(self, pair: Pair, done: Sequence[tuple[tuple[Path, Request], Comparison]]) -> list[CircuitComparison]:
-        """Both models' circuits for each finished comparison, kept in `circuits/` of its folder."""
-        from circuitkd.circuit_analysis import CircuitComparison, compare_circuits
-        from circuitkd.cli.runs import clear, keep
-
-        found = []
-        for (folder, request), comparison in done:
-            self.bars.step(f"{request.task.name}: circuits")
-            place = folder / "circuits"
-            execution = replace(self.execution, folder=place / "partial")
-
-            def compute(
-                request: Request = request, comparison: Comparison = comparison, execution: Execution = execution
-            ) -> CircuitComparison:
-                task, ablation = request.task, request.ablation
-                return compare_circuits(comparison, pair, task=task, ablation=ablation, execution=execution)
-
-            identity = request.identity(pair) | {"circuits": "default"}
-            found.append(keep(place, CircuitComparison, identity, compute=compute, overwrite=self.overwrite))
-            clear(place / "partial")
-        return found
-
-    def disturb(self, pair: Pair, work: Work, *, grid: Grid) -> list[NoiseCurve]:
-        """The noise experiment of each request, kept in `noise/` of its folder."""
-        from circuitkd.analysis import noise_curve
-        from circuitkd.cli.runs import keep
-        from circuitkd.comparison.noise import NoiseCurve
-
-        found = []
-        for folder, request in work:
-            self.bars.step(f"{request.task.name}: noise")
-            told = f"std {list(grid[0])}, seeds {list(grid[1])}"
-            identity = request.identity(pair) | {"options": "default", "noise": told}
-
-            def compute(task: Task = request.task) -> NoiseCurve:
-                return noise_curve(*pair, task, stds=grid[0], seeds=grid[1], execution=self.execution)
-
-            found.append(keep(folder / "noise", NoiseCurve, identity, compute=compute, overwrite=self.overwrite))
-        return found
 
 
 def requests_of(
@@ -179,16 +127,15 @@ def requests_of(
 
 
 def places(output_dir: Path | None, default: Path, tasks: Sequence[Task]) -> tuple[Path, list[Path]]:
-    """The run folder, which can be written, and that of each task: the same one where there is only one task and the
-    folder was named."""
+    """The run folder and that of each task: the same one where there is only one task and the folder was named."""
     from circuitkd.cli import runs
 
     root = output_dir or default
     folders = [root / name for name in runs.task_folders(tasks)]
     if len(folders) > 1:
-        return runs.prepare_folder(root), folders
+        return root, folders
     single = folders[0] if output_dir is None else root
-    return runs.prepare_folder(single), [single]
+    return single, [single]
 
 
 def load_all(names: Sequence[str], *, device: str | None, dtype: str | None, bars: Bars) -> list[CircuitModel]:
@@ -231,18 +178,21 @@ def noise_grid(steps: int, seeds: int, requests: list[Request]) -> Grid:
 
 
 def finish(root: Path, found: list[tuple[Path, Comparison]]) -> None:
-    """Write the report, with the circuits that lie in the folders, and the index where there are several runs."""
+    """Write the report, with what lies beside the comparisons, and the index where there are several runs."""
     from circuitkd.cli import runs
-    from circuitkd.reports.page import write
 
     if [folder for folder, _ in found] != [root]:
         runs.save_index(root, found)
-    circuits = [circuits for folder, _ in found for circuits in runs.circuits_in(folder)]
-    write([c for _, c in found], root / "report.html", circuits=circuits)
+    runs.write_page(found, root / "report.html")
 
 
 def show(
-    found: list[Comparison], curves: list[NoiseCurve], circuits: Sequence[CircuitComparison] = (), *, json: bool
+    found: list[Comparison],
+    curves: list[NoiseCurve],
+    *,
+    circuits: Sequence[CircuitComparison],
+    roles: Sequence[RolesResult],
+    json: bool,
 ) -> None:
     """Print the results: one JSON value (a list where there are several tasks), or tables."""
     from circuitkd.artifacts import plain
@@ -254,8 +204,9 @@ def show(
         values = [plain(c) for c in found]
         for value, curve in zip(values, curves, strict=False):
             value["noise"] = plain(curve)
-        for value, of_task in zip(values, circuits, strict=False):
-            value["circuits"] = plain(of_task)
+        for name, beside in (("circuits", circuits), ("roles", roles)):
+            for value, of_task in zip(values, beside, strict=False):
+                value[name] = plain(of_task)
         print_json(values if len(values) > 1 else values[0])
         return
     console = results()
@@ -271,10 +222,12 @@ def show(
         console.print("", tables.stands_out(found), sep="\n")
     if circuits:
         console.print("", circuit_tables.overlap_table(circuits), sep="\n")
+    for of_task in roles:
+        console.print("", of_task.fates.summary, sep="\n")
     for c, curve in zip(found, curves, strict=False):
         console.print("", tables.noise_table(curve, c.task), sep="\n")
     warn(all_warnings(found))
-    warn(reason for of_task in circuits for reason in of_task.missing)
+    warn(reason for kept in circuits for reason in kept.missing)
 
 
 def all_warnings(found: list[Comparison]) -> list[str]:

@@ -29,9 +29,9 @@ def demo(
     from circuitkd.interventions.execution import Execution
 
     families = FAMILIES if every else FAMILIES[:1]
-    root = runs.prepare_folder(output_dir or runs.ROOT / "demo")
+    root = output_dir or runs.ROOT / "demo"
     found: list[tuple[Path, Comparison]] = []
-    with Bars() as bars:
+    with runs.claimed(root), Bars() as bars:
         requests = demo_requests(n)
         names = [f"zoo:{family}-{role}" for family in families for role in ("teacher", "student")]
         models = compare.load_all(names, device=None, dtype=None, bars=bars)

@@ -88,14 +88,16 @@ def distill(
     """Train the student's circuit towards the teacher's and compare with plain distillation.
 
     Every condition starts from the same student and sees the same rows; all numbers are of examples that nothing was
-    trained or chosen on. The run folder gets the table (table.md, table.csv), the training losses (losses.csv) and the
-    trained students of the first seed (students/). Interrupted, it resumes when it is run again.
+    trained or chosen on. The run folder gets the table (table.md, table.csv), the training losses (losses.csv), the
+    trained students of the first seed (students/), the comparisons before and after training (before/, after/), and a
+    page of it all (report.html). Interrupted, it resumes when it is run again.
     """
-    from circuitkd.cli import compare, runs
+    from circuitkd.cli import compare, distill_students, runs
     from circuitkd.cli.progress import Bars
     from circuitkd.comparison.checks import at_least
     from circuitkd.distill.conditions import BEYOND, PAPER, ExperimentOptions, Grid, Losses, Training
     from circuitkd.interventions.execution import Execution
+    from circuitkd.reports import experiment_page
     from circuitkd.tasks.registry import TASKS, load_task
 
     at_least(seeds, 1, name="--seeds")
@@ -110,14 +112,23 @@ def distill(
     )
     loaded = load_task(task, EXAMPLES if n is None and task in TASKS else n, seed=seed)
     names = "--".join((*map(runs.model_folder, (teacher, student)), "distill"))
-    root = runs.prepare_folder(output_dir or runs.ROOT / names / runs.safe_name(loaded.name))
-    with Bars() as bars:
+    root = output_dir or runs.ROOT / names / runs.safe_name(loaded.name)
+    with runs.claimed(root), Bars() as bars:
         first, second = compare.load_all([teacher, student], device=device, dtype=dtype, bars=bars)
         options = replace(options, heads=which_heads(heads, circuit, second))
         bars.step("distillation")
         execution = Execution(progress=bars.report, folder=root / "partial")
-        result = distilled(root, (first, second), loaded, options=options, execution=execution, overwrite=overwrite)
+        pair = (first, second)
+        result = distilled(root, pair, loaded, options=options, execution=execution, overwrite=overwrite)
+        bars.step("before and after")
+        request = distill_students.state_request(loaded, options, seed=seed)
+        states = distill_students.compare_states(
+            root, pair, request, result=result, execution=Execution(progress=bars.report), overwrite=overwrite
+        )
+        bars.step("report")
+        experiment_page.write(result, root / "report.html", before=states[0], after=states[1])
     show(root, result, json=json)
+    compare.where(root, json=json)
 
 
 def which_heads(heads: str | None, circuit: Path | None, student: CircuitModel) -> int | tuple[str, ...] | None:
@@ -139,7 +150,7 @@ def distilled(
     """The experiment's result: from the folder if it is of this request, else made and kept there."""
     from transformers.utils import logging as hf_logging
 
-    from circuitkd.cli import runs
+    from circuitkd.cli import distill_students, runs
     from circuitkd.distill.experiment import run_experiment
     from circuitkd.distill.experiment_result import ExperimentResult
     from circuitkd.interventions.execution import fingerprint
@@ -158,13 +169,8 @@ def distilled(
         return found
 
     hf_logging.disable_progress_bar()
-
-    def keep(condition: str, seed: int, student: CircuitModel) -> None:
-        if seed == options.seeds[0]:
-            place = root / "students" / runs.safe_name(condition)
-            student.hf.save_pretrained(place)
-            student.tokenizer.save_pretrained(place)
-
+    distill_students.forget_states(root)
+    keep = distill_students.keeper(root, identity, seed=options.seeds[0])
     result = run_experiment(*pair, task, options=options, execution=execution, keep=keep)
     request = {runs.REQUEST: json_module.dumps(identity, ensure_ascii=False)}
     result = replace(result, manifest=result.manifest | request)
@@ -178,7 +184,7 @@ def distilled(
 def show(root: Path, result: ExperimentResult, *, json: bool) -> None:
     """Write the tables beside the result, and print it."""
     from circuitkd.artifacts import write_atomically
-    from circuitkd.cli.terminal import note, print_json, results, table, warn
+    from circuitkd.cli.terminal import print_json, results, table, warn
     from circuitkd.reports.tables import markdown
 
     rows = result.rows()
@@ -193,7 +199,6 @@ def show(root: Path, result: ExperimentResult, *, json: bool) -> None:
         write_atomically(root / name, text.encode())
     if json:
         print_json(result)
-        note(f"run folder: {root}")
         return
     p_values = [name for name in rows[0] if name.startswith("p, ")]
     mapped = ", ".join(f"{s} ← {t}" for s, t in result.head_map.pairs)
@@ -215,5 +220,4 @@ def show(root: Path, result: ExperimentResult, *, json: bool) -> None:
         found = result.search.rows()
         chosen = table("Search on the validation split", tuple(found[0]), [tuple(row.values()) for row in found])
         results().print("", chosen, sep="\n")
-    results().print(f"\nrun folder: {root}", soft_wrap=True)
     warn(result.warnings)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from circuitkd.cli import options as o
+
+if TYPE_CHECKING:
+    from circuitkd.comparison.result import Comparison
 
 Folders = Annotated[
     list[Path], typer.Argument(metavar="RUN_FOLDER...", help="Run folders, or folders of them.", show_default=False)
@@ -20,24 +23,50 @@ def report(
         Path | None, o.option("--output", "FILE", "The page; report.html in the folder unless told.")
     ] = None,
     title: Annotated[str | None, o.option("--title", "TEXT", "Its title.")] = None,
+    card: Annotated[
+        Path | None,
+        o.option("--model-card", "FILE", "Also write comparisons into this README.md, or that of this folder."),
+    ] = None,
 ) -> None:
     """Write report.html again from run folders: one file that opens without a network."""
-    from circuitkd.cli import circuit_runs, runs
+    from circuitkd.cli import circuit_runs, distill_students, runs
     from circuitkd.cli.terminal import results
     from circuitkd.comparison.result import Comparison
-    from circuitkd.reports import circuit_page, page
+    from circuitkd.distill.experiment_result import ExperimentResult
+    from circuitkd.reports import circuit_page, experiment_page
 
     if output is None and len(folders) > 1:
         raise ValueError("several run folders: say where the page goes, as in --output report.html")
     places = [run for folder in folders for run in runs.run_folders(folder)]
     kinds = {runs.kind_of(place) for place in places}
     target = output or folders[0] / "report.html"
+    if card is not None and not kinds <= {"Comparison", "RolesResult"}:
+        raise ValueError("--model-card is for comparisons: leave it out for other runs")
     if kinds == {"Circuit"}:
         path = circuit_page.write([circuit_runs.read_findings(place) for place in places], target, title=title)
+    elif kinds == {"ExperimentResult"} and len(places) == 1:
+        result = ExperimentResult.load(places[0])
+        before, after = distill_students.saved_states(places[0], result)
+        path = experiment_page.write(result, target, before=before, after=after, title=title)
+    elif "ExperimentResult" in kinds:
+        raise ValueError("an experiment of circuitkd distill has a page of its own: name its folder alone")
     elif "Circuit" in kinds:
         raise ValueError("comparisons and circuits have pages of their own: name folders of one kind")
     else:
-        found = [Comparison.load(place) for place in places]
-        circuits = [circuits for place in places for circuits in runs.circuits_in(place)]
-        path = page.write(found, target, title=title, circuits=circuits)
+        homes = [place / "comparison" if runs.kind_of(place) == "RolesResult" else place for place in places]
+        found = [(home, Comparison.load(home)) for home in homes]
+        if card is not None:
+            _write_card([comparison for _, comparison in found], card)
+        path = runs.write_page(found, target, title=title)
     results().print(f"report: {path}", soft_wrap=True)
+
+
+def _write_card(comparisons: list[Comparison], card: Path) -> None:
+    from circuitkd.cli.terminal import results
+
+    students = dict.fromkeys(c.student.name for c in comparisons)
+    if len(students) > 1:
+        raise ValueError(f"a model card is of one model, not of {', '.join(students)}: name one student's run folders")
+    for comparison in comparisons:
+        path = comparison.push_to_model_card(card)
+    results().print(f"model card: {path}", soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,37 +34,28 @@ def roles(
 ) -> None:
     """Say which heads do what in teacher and student, what became of each teacher component, and how fragile each role is.
 
-    The run folder holds the result, the comparison it rests on (comparison/), and its tables (fates.csv, roles.csv,
-    brittleness.csv, robustness.csv). What the task or the models do not allow is left out and named.
+    The run folder holds the result, the comparison it rests on (comparison/), its tables (fates.csv, roles.csv,
+    brittleness.csv, robustness.csv), and report.html with all of it. What the task or the models do not allow is left
+    out and named.
     """
     from circuitkd.cli import compare, runs
+    from circuitkd.cli.pair_runs import Run
     from circuitkd.cli.progress import Bars
     from circuitkd.interventions.execution import Execution
-    from circuitkd.roles.describe import describe_roles
-    from circuitkd.roles.result import RolesResult
 
     plain = o.plain_options(random_null=False)
     (request,) = compare.requests_of([task], n, seed=seed, ablation=(None, "corrupted", "length"), options=plain)
     names = "--".join((*map(runs.model_folder, (teacher, student)), "roles"))
-    root = runs.prepare_folder(output_dir or runs.ROOT / names / runs.safe_name(request.task.name))
-    with Bars() as bars:
+    root = output_dir or runs.ROOT / names / runs.safe_name(request.task.name)
+    with runs.claimed(root), Bars() as bars:
         first, second = compare.load_all([teacher, student], device=device, dtype=dtype, bars=bars)
-        pair, execution = (first, second), Execution(batch_size, bars.report)
+        run, pair = Run(Execution(batch_size, bars.report), bars, overwrite), (first, second)
         compare.check_all(pair, [request])
-        identity = request.identity(pair) | {"roles": "default"}
-
-        def compute() -> RolesResult:
-            run = compare.Run(execution, bars, overwrite)
-            (comparison,) = run.compare(pair, [(root / "comparison", request)])
-            bars.step("roles")
-            resumable = replace(execution, folder=root / "partial")
-            return describe_roles(
-                *pair, request.task, comparison=comparison, ablation=request.ablation, execution=resumable
-            )
-
-        result = runs.keep(root, RolesResult, identity, compute=compute, overwrite=overwrite)
-        runs.clear(root / "partial")
-    write(root, result)
+        (comparison,) = run.compare(pair, [(root / "comparison", request)])
+        result = run.roles_into(root, pair, request, comparison=comparison)
+        bars.step("report")
+        write(root, result)
+        runs.write_page([(root / "comparison", comparison)], root / "report.html")
     show(root, result, json=json)
 
 
@@ -88,19 +78,21 @@ def write(root: Path, result: RolesResult) -> None:
 
 def show(root: Path, result: RolesResult, *, json: bool) -> None:
     """Print the result: as JSON, or the summary and its tables."""
+    from circuitkd.cli.compare import where
     from circuitkd.cli.terminal import note, print_json, results, warn
+    from circuitkd.reports.role_tables import left_out_rows
 
     if json:
         print_json(result)
-        note(f"run folder: {root}")
+        where(root, json=True)
         return
     results().print("", result.fates.summary, sep="\n")
     for made in tables(result):
         results().print("", made, sep="\n")
-    results().print(f"\nrun folder: {root}", soft_wrap=True)
+    where(root, json=False)
     warn(result.warnings)
-    for line in left_out_lines(result):
-        note(line)
+    for what, why in left_out_rows(result):
+        note(f"left out: {what}: {why}")
 
 
 def tables(result: RolesResult) -> Iterator[Table]:
@@ -148,14 +140,6 @@ def tables(result: RolesResult) -> Iterator[Table]:
         "circuit drop: in points, from the circuit alone.\n"
         "Backups: heads whose effect grows when the best one is gone (DC Table 1).",
     )
-
-
-def left_out_lines(result: RolesResult) -> list[str]:
-    """What could not be done, one line for each reason, models taken together."""
-    by_reason: dict[str, list[str]] = {}
-    for what, why in result.left_out.items():
-        by_reason.setdefault(why, []).append(what.rsplit(" of ", 1)[0])
-    return [f"left out: {', '.join(dict.fromkeys(names))}: {why}" for why, names in by_reason.items()]
 
 
 def heads_of(scores: RoleScores, role: str) -> str:

@@ -11,12 +11,13 @@ import typer
 from circuitkd.cli import options as o
 
 if TYPE_CHECKING:
-    from circuitkd.cli.compare import Run
+    from circuitkd.cli.pair_runs import Run
     from circuitkd.cli.runs import Request
     from circuitkd.comparison.result import Comparison
     from circuitkd.models.circuit_model import CircuitModel
     from circuitkd.selection import Selection
 
+OWN_FOLDERS = ("partial", "selection")
 Students = Annotated[
     list[str], typer.Argument(metavar="STUDENT...", help=f"The candidates: each {o.MODEL}.", show_default=False)
 ]
@@ -52,6 +53,7 @@ def select(
     examples that all of them can take.
     """
     from circuitkd.cli import compare, runs, tables
+    from circuitkd.cli.pair_runs import Run
     from circuitkd.cli.progress import Bars
     from circuitkd.cli.terminal import print_json, results, warn
     from circuitkd.comparison.checks import one_of
@@ -64,11 +66,10 @@ def select(
     ablated = o.ablation_of(ablation, ablation_source, group_by, default=whole.ablation)
     folders = student_folders(students)
     root = output_dir or runs.ROOT / f"{runs.model_folder(teacher)}--select" / runs.safe_name(whole.name)
-    runs.prepare_folder(root)
-    with Bars() as bars:
-        run = compare.Run(Execution(batch_size, bars.report), bars, overwrite)
+    with runs.claimed(root), Bars() as bars:
+        run = Run(Execution(batch_size, bars.report), bars, overwrite)
         models = compare.load_all([teacher, *dict.fromkeys(students)], device=device, dtype=dtype, bars=bars)
-        request = runs.Request(whole, ablated, o.plain_options(random_null=False), seed)
+        request = runs.Request(whole, ablated, o.plain_options(random_null=True), seed)
         found = compare_each(models, [root / name for name in folders], request, run=run)
         bars.step("report")
         selection = rank_students(found, by=by)
@@ -116,18 +117,18 @@ def save(root: Path, selection: Selection, found: list[tuple[Path, Comparison]])
 
 
 def student_folders(students: list[str]) -> list[str]:
-    """A folder name for each different student. Raises ValueError where two would share one."""
+    """A folder name for each different student. Raises ValueError where two would share one, also where capitals do not
+    count, and for the names of other folders in a run."""
     from circuitkd.cli.runs import model_folder
 
-    names: dict[str, str] = {}
+    names, owners = [], dict.fromkeys(OWN_FOLDERS, "the run itself")
     for student in dict.fromkeys(students):
         name = model_folder(student)
-        if name in names:
-            raise ValueError(
-                f"the students {names[name]!r} and {student!r} would share the folder name {name!r}: rename one of them"
-            )
-        names[name] = student
-    return list(names)
+        owner = owners.setdefault(name.casefold(), student)
+        if owner != student:
+            raise ValueError(f"{owner} and {student} would share the folder name {name!r}: rename one of them")
+        names.append(name)
+    return names
 
 
 def left_out(whole: int, shared: int) -> tuple[str, ...]:

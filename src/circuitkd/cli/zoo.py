@@ -64,9 +64,7 @@ def train(
     name: Name,
     output_dir: Annotated[
         Path | None,
-        o.option(
-            "--output-dir", "DIR", "Write to DIR/NAME (a teacher there teaches); in the package unless told."
-        ),
+        o.option("--output-dir", "DIR", "Write to DIR/NAME (a teacher there teaches); in the package unless told."),
     ] = None,
     steps: Annotated[
         int | None, o.option("--steps", "N", "Instead of the recipe's; fewer give a student with room to improve.")
@@ -89,7 +87,10 @@ def train(
                 bars.step(f"measuring {name}")
 
         card = make(name, folder=folder, steps=steps, report=report)
-    results().print(f"{name}: {card['parameters']:,} parameters, {card['megabytes']} MB, in {folder or catalog.folder(name)}", soft_wrap=True)
+    results().print(
+        f"{name}: {card['parameters']:,} parameters, {card['megabytes']} MB, in {folder or catalog.folder(name)}",
+        soft_wrap=True,
+    )
     results().print(_accuracy_table(card["held_out"], None))
 
 

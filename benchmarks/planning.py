@@ -1,0 +1,184 @@
+"""What `circuitkd plan` predicts beside what runs take: forward-equivalents, CPU seconds, peak memory.
+
+    python benchmarks/planning.py                        # compare, circuits, roles, distill on three bundled pairs
+    python benchmarks/planning.py --pair gpt2 --task ioi # one of them
+    python benchmarks/planning.py --small                # the sweep of a GPT-2-small shape with random weights
+
+Every line is a process of its own, on one thread. It makes the analysis three times, each time measuring the machine just
+before and after, and counts its operations once more (with torch's counter, which needs the plain attention kernel).
+Seconds are CPU time of the process, so that other users of the machine disturb less; the run with the median ratio is
+shown. A ratio is predicted / measured; where the plan gives a range, both its ends are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from sweep import gpt2_small, random_task
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2LMHeadModel
+
+import circuitkd as ck
+from circuitkd.circuits.discovery import DiscoveryOptions, NoCircuit, find_circuit
+from circuitkd.circuits.kept import KeptScorer
+from circuitkd.distill.conditions import PAPER, ExperimentOptions, Training
+from circuitkd.distill.experiment import run_experiment
+from circuitkd.interventions.ablations import Ablation
+from circuitkd.interventions.execution import Execution
+from circuitkd.interventions.sweep import sweep
+from circuitkd.models.circuit_model import CircuitModel
+from circuitkd.models.loading import load_shape
+from circuitkd.roles.describe import describe_roles
+from circuitkd.studies.circuit_cost import circuit_cost
+from circuitkd.studies.compare_cost import compare_cost, sweep_cost
+from circuitkd.studies.distill_cost import distill_cost
+from circuitkd.studies.hardware import this_machine
+from circuitkd.studies.role_cost import roles_cost
+from circuitkd.studies.workload import Part, Place, Side, bound
+from circuitkd.tasks.base import Task
+
+EXPERIMENT = ExperimentOptions(training=Training(steps=20), seeds=(0,), conditions=PAPER, random_circuits=5)
+KINDS = ("compare", "circuits", "roles", "distill")
+CASES = [("gpt2", "ioi"), ("llama", "numeral-sequence"), ("bert", "question-answering")]
+RUNS = 3
+PROGRAM = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # with all libraries, before any model
+Work = Callable[[], object]
+
+
+def measured(kind: str, pair: str, task: str, *, n: int) -> dict[str, object]:
+    """One case in this process: predicted and measured."""
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    if kind == "small":
+        return _small(n)
+    chosen = ck.load_task(task, n)
+    how = Ablation(chosen.ablation)
+    names = [f"zoo:{pair}-{side}" for side in ("teacher", "student")]
+    shapes = [load_shape(name) for name in names]
+    sides = [Side(m, bound(chosen, m, aligned=how.needs_alignment), how, Place(on_cpu=True)) for m in shapes]
+    parts = {
+        "compare": lambda: list(compare_cost(*sides, options=ck.CompareOptions())),
+        "circuits": lambda: [p for side in sides for p in circuit_cost(side, DiscoveryOptions())],
+        "roles": lambda: list(roles_cost(*sides)),
+        "distill": lambda: list(distill_cost(*sides, options=EXPERIMENT)),
+    }[kind]()
+    models = (ck.load(names[0]), ck.load(names[1]))
+    return _compared(f"{kind}, {pair}, {task}", parts, sides, work=_work(kind, models, chosen))
+
+
+def _small(n: int) -> dict[str, object]:
+    """The sweep of a GPT-2-small shape."""
+    model = gpt2_small()
+    task = random_task(model, n)
+    with torch.device("meta"):
+        shape = CircuitModel.of(GPT2LMHeadModel(model.hf.config), None, name="GPT-2 small", has_weights=False)
+    side = Side(shape, task, Ablation(), Place(on_cpu=True))
+    parts = [Part("sweep", side, sweep_cost(side))]
+    return _compared(f"sweep, GPT-2 small, {n} prompt(s)", parts, [side], work=lambda: sweep(model, task))
+
+
+def _work(kind: str, models: tuple[CircuitModel, CircuitModel], task: Task) -> Work:
+    def circuits() -> None:
+        for model in models:
+            try:
+                find_circuit(KeptScorer(model, task), DiscoveryOptions())
+            except NoCircuit as error:
+                print(error, file=sys.stderr)
+
+    def distill() -> None:
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+            sys.stdout, kept = nowhere, sys.stdout
+            try:
+                run_experiment(*models, task, options=EXPERIMENT, execution=Execution(folder=folder))
+            finally:
+                sys.stdout = kept
+
+    if kind == "roles":
+        comparison = ck.compare(*models, task, options=ck.CompareOptions(random_null=False))
+        return lambda: describe_roles(*models, task, comparison=comparison)
+    return {"compare": lambda: ck.compare(*models, task), "circuits": circuits, "distill": distill}[kind]
+
+
+def _compared(label: str, parts: Sequence[Part], sides: Sequence[Side], *, work: Work) -> dict[str, object]:
+    shapes = [side.model for side in sides]
+    work()
+    runs = [_timed(parts, shapes, work) for _ in range(RUNS)]
+    peak = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    unit = sides[0].sizes.full_forward
+    low, high = (sum(getattr(p.cost, end).flops for p in parts) for end in ("low", "high"))
+    memory = PROGRAM + sum(s.weights for s in sides) + max(p.cost.device + p.cost.host for p in parts)
+    return {
+        "label": label,
+        "forwards": (low / unit, high / unit, counter.get_total_flops() / unit),
+        "seconds": sorted(runs, key=lambda r: r[0] / r[2])[RUNS // 2],
+        "memory": (memory / 1e9, memory / 1e9, peak / 1e9),
+    }
+
+
+def _timed(parts: Sequence[Part], shapes: Sequence[CircuitModel], work: Work) -> tuple[float, float, float]:
+    """Least and most seconds by the machine as it is now, and what a run then takes."""
+    before = this_machine(list(shapes), clock=time.process_time)
+    start = time.process_time()
+    work()
+    taken = time.process_time() - start
+    after = this_machine(list(shapes), clock=time.process_time)
+    low, high = (
+        sum((before.seconds(c, p.side.model) + after.seconds(c, p.side.model)) / 2 for p, c in costs)
+        for costs in ([(p, p.cost.low) for p in parts], [(p, p.cost.high) for p in parts])
+    )
+    return low, high, taken
+
+
+def line(found: dict[str, tuple[float, float, float]]) -> str:
+    """Predicted, measured, ratio of forwards, seconds and memory."""
+    cells = [f"{found['label']:34}"]
+    for name, digits in (("forwards", 1), ("seconds", 2), ("memory", 2)):
+        low, high, real = found[name]
+        told = f"{low:.{digits}f}" if abs(high - low) < 0.01 * high else f"{low:.{digits}f}-{high:.{digits}f}"
+        ratio = f"{low / real:.2f}" if abs(high - low) < 0.01 * high else f"{low / real:.2f}-{high / real:.2f}"
+        cells.append(f"{told:>12} {real:8.{digits}f} {ratio:>10}")
+    return "  ".join(cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", choices=[pair for pair, _ in CASES])
+    parser.add_argument("--task")
+    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--n", type=int, default=20)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--here", action="store_true", help="measure in this process and print JSON")
+    given = parser.parse_args()
+    if given.here:
+        print(json.dumps(measured(given.kind or "small", given.pair or "", given.task or "", n=given.n)))
+        return
+    cases = [(p, t if given.task is None else given.task) for p, t in CASES if given.pair in (None, p)]
+    asked = (
+        [("small", "", "")] if given.small else [(k, p, t) for p, t in cases for k in KINDS if given.kind in (None, k)]
+    )
+    head = "  ".join(f"{name + ': plan':>12} {'run':>8} {'ratio':>10}" for name in ("forwards", "seconds", "GB"))
+    print(f"{'':34}  {head}")
+    for kind, pair, task in asked:
+        told = [] if kind == "small" else ["--kind", kind, "--pair", pair, "--task", task]
+        command = [sys.executable, __file__, "--here", "--n", str(1 if kind == "small" else given.n), *told]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(done.stderr)
+        print(line(json.loads(done.stdout.splitlines()[-1])), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Studies: pairs x tasks x analyses in a YAML file, run as resumable jobs, read as tables."""
