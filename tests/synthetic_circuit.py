@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from circuitkd.circuit_analysis import SAME, CircuitComparison, CircuitFindings, Curves
+from circuitkd.circuit_analysis import CircuitComparison, CircuitFindings, Curves
 from circuitkd.circuits.circuit import Circuit, ModelShape
 from circuitkd.circuits.curves import FRACTIONS, FaithfulnessCurve, areas
 from circuitkd.circuits.discovery import ThresholdSweep, jaccard
 from circuitkd.circuits.entity_groups import STEPS, EntityGroups, HeadGroup
 from circuitkd.circuits.evaluation import EdgeEvaluation, Evaluation, RandomCircuit, Subset
 from circuitkd.circuits.overlap import overlap
+from circuitkd.comparison.result import SAME
 from circuitkd.components import Component, Edge, model_components
 from synthetic_comparison import synthetic
 

@@ -209,6 +209,7 @@ def _alignment(similarity, sweeps) -> AlignmentResult:
             0.61,
             0.66,
             0.92,
+            np.concatenate([np.full(similarity.head.shape[0], 0.7), np.full(similarity.mlp.shape[0], 0.3)]),
         ),
         pairs=tuple(pairs),
         definition="DC Eq. 5-8: influence by the maximum, nearest student, mean of S (1 - |dI|)",

@@ -49,3 +49,11 @@ def test_curves_stand_on_a_logarithmic_axis(findings):
     assert (points[0].x, points[-1].x) == (0.0, 100.0)
     assert points[3].x == pytest.approx(100 / 3, abs=0.01)  # 1 % is a third of the way from 0.1 % to 100 %
     assert points[3].title == "faithfulness 0.333 at 1 %"
+
+
+def test_a_panels_numbers(findings):
+    nodes = threshold_panels(findings.thresholds)[0]
+    assert nodes.table.columns == ("series", "at (threshold: share that may be lost)", "Nodes")
+    counts = [len(c.components) for c in findings.thresholds.circuits]
+    assert [row[2] for row in nodes.table.rows] == counts
+    assert nodes.table.rows[2][:2] == ("nodes", f"nodes {counts[2]} at 20 %")

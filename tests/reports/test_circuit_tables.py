@@ -137,3 +137,11 @@ def test_a_circuit_that_was_never_evaluated_has_no_rows():
         ValueError, match="imported and never evaluated: run .*circuitkd circuit MODEL --task NAME --circuit FILE"
     ):
         rows.evaluation_rows(bare)
+
+
+def test_a_diagrams_numbers(circuit):
+    data = rows.circuit_data(circuit)
+    edge = circuit.edges[0]
+    assert data.rows[0] == (edge.sender, edge.receiver, edge.slot or "", circuit.edge_scores[0], None)
+    assert data.rows[-1] == (circuit.components[-1], "", "", None, circuit.minimality[-1])
+    assert len(data.rows) == len(circuit.edges) + len(circuit.components)

@@ -48,7 +48,7 @@ def test_both_influence_maps_have_one_scale_from_0_to_1(comparison):
     for name in ("influence-teacher", "influence-student"):
         scale = made[name]["layout"]["coloraxis"]
         assert (scale["cmin"], scale["cmax"]) == (0, 1)
-        assert made[name]["layout"]["meta"] == {"heads": 4}
+        assert made[name]["layout"]["meta"]["heads"] == 4
 
 
 def test_similarity_has_every_measure_under_its_type(comparison):

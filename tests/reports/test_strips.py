@@ -123,3 +123,11 @@ def test_scores_of_several_comparisons_share_an_axis(comparison):
     lows = [min(c.alignment.interval[0], c.alignment.null.shuffled_interval[0]) for c in (comparison, other)]
     assert axis.low <= min(lows)
     assert axis.high == pytest.approx(1.0)
+
+
+def test_a_strips_numbers(comparison):
+    plot = strips.alignment_strip(comparison)
+    a = comparison.alignment
+    assert plot.table.columns == ("quantity", plot.unit, "low (95 %)", "high (95 %)")
+    assert plot.table.rows[0] == ("Alignment A", a.score, *a.interval)
+    assert plot.table.rows[1] == ("mean similarity", a.mean_similarity, None, None)

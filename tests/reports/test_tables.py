@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from circuitkd.comparison.kept import kept_components
 from circuitkd.comparison.variants import BASELINE, VARIANTS, compare_variants
-from circuitkd.reports.tables import correlation_note, markdown, overview_rows, pair_name, variant_rows
+from circuitkd.components import Component
+from circuitkd.reports.tables import (
+    Data,
+    correlation_note,
+    kept_text,
+    markdown,
+    overview_rows,
+    pair_data,
+    pair_name,
+    variant_rows,
+)
 from synthetic_comparison import synthetic
 
 
@@ -24,6 +36,7 @@ def test_a_row_holds_the_numbers(tasks):
     assert row == {
         "task": "numeral-sequence",
         "alignment": f"{a.score:.3f} [{a.interval[0]:.3f}, {a.interval[1]:.3f}]",
+        "kept": "1 of 2",
         "similarity": f"{a.mean_similarity:.3f}",
         "agreement": f"{a.mean_agreement:.3f} [{a.agreement_interval[0]:.3f}, {a.agreement_interval[1]:.3f}]",
         "shuffled null": f"{null.shuffled_mean:.3f} [{null.shuffled_interval[0]:.3f}, {null.shuffled_interval[1]:.3f}]",
@@ -82,6 +95,24 @@ def test_too_few_equal_or_mixed_comparisons_have_no_correlation(tasks):
     assert correlation_note(tasks[:2]) == ""
     assert correlation_note([tasks[0]] * 3) == ""
     assert correlation_note([*tasks[:2], other]) == ""
+
+
+def test_a_figures_numbers_as_json():
+    data = Data(("a (%)", "b"), ((1.5, Component.parse("L0H1")), (float("nan"), None), (np.float64(2), "x")))
+    assert json.loads(data.json) == {"columns": ["a (%)", "b"], "rows": [[1.5, "L0H1"], [None, None], [2.0, "x"]]}
+
+
+def test_pairs_with_their_numbers(tasks):
+    pair = tasks[0].alignment.pairs[0]
+    row = pair_data([pair]).rows[0]
+    assert row[:4] == (pair.teacher, pair.student, pair.similarity, pair.teacher_influence)
+    assert len(row) == len(pair_data([]).columns)
+
+
+def test_what_is_kept_in_words(tasks):
+    assert kept_text(None) == "n/a"
+    kept = kept_components(tasks[0])
+    assert kept_text(kept) == f"{kept.count} of {len(kept.components)}"
 
 
 def test_variants_are_held_against_the_papers(tasks):

@@ -158,3 +158,8 @@ def test_warnings_come_once_with_the_model_they_are_about(comparison):
         "teacher: few examples",
         "student: few examples",
     )
+
+
+def test_positions_are_named_as_people_read_them():
+    names = ("ĠMary", "1", "7", "Ċ", "▁the", "", "<s>")
+    assert wording.place_names(names) == ("Mary", "(1)", "7", "⏎", "the", "␣", "<s>")

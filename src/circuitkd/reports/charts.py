@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from circuitkd.circuits.curves import FaithfulnessCurve
 from circuitkd.circuits.discovery import ThresholdSweep
 from circuitkd.reports.strips import Axis, axis_for
+from circuitkd.reports.tables import Data
 from circuitkd.reports.wording import fixed
 
 
@@ -23,15 +24,17 @@ class Point:
     x: float
     y: float
     title: str
+    value: float
 
 
 @dataclass(frozen=True)
 class Line:
-    """One series; `role` picks its colour."""
+    """One series; `role` picks its colour. A reference is drawn thin and without dots, and is not in the key."""
 
     name: str
     role: str
     points: tuple[Point, ...]
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Panel:
     axis: Axis
     ticks: tuple[tuple[float, str], ...]
     unit: str
+
+    @property
+    def table(self) -> Data:
+        """Its numbers, a row for each point."""
+        rows = tuple((line.name, p.title, p.value) for line in self.lines for p in line.points)
+        return Data(("series", f"at ({self.unit})", self.title), rows)
 
 
 def threshold_panels(sweep: ThresholdSweep) -> list[Panel]:
@@ -100,7 +109,7 @@ def _panel(
             name,
             role,
             tuple(
-                Point(round(x, 2), axis.at(value), f"{name} {fixed(value, digits)} at {label}")
+                Point(round(x, 2), axis.at(value), f"{name} {fixed(value, digits)} at {label}", value)
                 for x, value, label in zip(places, values, names, strict=True)
                 if math.isfinite(value)
             ),

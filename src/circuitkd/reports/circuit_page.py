@@ -32,7 +32,7 @@ def render(findings: Sequence[CircuitFindings], *, title: str | None = None) -> 
     circuits = [f.circuit for f in findings]
     return render_page(
         "circuit_page.html.j2",
-        scripts={"page": source("circuits.js") + source("toggle.js") + "themeButton(() => {});\n"},
+        scripts={"page": source("circuits.js") + source("save.js") + source("toggle.js") + "themeButton(() => {});\n"},
         title=title or _title(circuits),
         findings=findings,
         rows=circuit_tables.circuit_rows(circuits),

@@ -17,7 +17,7 @@ from circuitkd.circuits.discovery import ThresholdSweep
 from circuitkd.circuits.entity_groups import EntityGroups
 from circuitkd.circuits.evaluation import Evaluation
 from circuitkd.circuits.overlap import edge_count
-from circuitkd.reports.tables import Row
+from circuitkd.reports.tables import Data, Row
 from circuitkd.reports.wording import fixed, short_names, with_interval
 
 NONE = "–"
@@ -40,6 +40,15 @@ def circuit_rows(circuits: Sequence[Circuit]) -> list[Row]:
         }
         for c in circuits
     ]
+
+
+def circuit_data(circuit: Circuit) -> Data:
+    """What a diagram shows: its edges, and then its components with their marginal losses."""
+    columns = ("from", "to", "input", "effect of the edge (logits)", "marginal loss of the component (points)")
+    edges = zip(circuit.edges, circuit.edge_scores, strict=True)
+    losses = zip(circuit.components, circuit.require_evaluation().minimality, strict=True)
+    rows: list[tuple[object, ...]] = [(e.sender, e.receiver, e.slot or "", score, None) for e, score in edges]
+    return Data(columns, (*rows, *((c, "", "", None, loss) for c, loss in losses)))
 
 
 def layer_rows(circuit: Circuit) -> list[Row]:

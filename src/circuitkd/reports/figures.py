@@ -75,7 +75,12 @@ def influence(sweep: SweepResult, *, cell: int = 30) -> Spec:
     ticks = [*range(0, heads, step), heads + 1]
     figure.update_xaxes(tickvals=ticks, ticktext=[*map(str, ticks[:-1]), "MLP"], title="head")
     figure.update_yaxes(autorange="reversed", title="layer", dtick=max(1, round(24 / cell)))
-    return _spec(figure, height=92 + layers * cell, colour_title="influence", meta={"heads": heads})
+    return _spec(
+        figure,
+        height=92 + layers * cell,
+        colour_title="influence",
+        meta={"heads": heads, "columns": ["mean effect (logits)", "retained (%)"]},
+    )
 
 
 def similarities(comparison: Comparison) -> list[dict[str, Any]]:
@@ -157,20 +162,24 @@ def ablation_drops(comparison: Comparison) -> Spec:
     figure.update_xaxes(title="drop when one component is ablated, %", dtick=10, range=[0, 100])
     figure.update_yaxes(title="share of components, %", rangemode="tozero", showgrid=True)
     figure.update_layout(barmode="group", bargap=0.14, bargroupgap=0.06, showlegend=True)
-    return _spec(figure, height=320, meta={})
+    return _spec(figure, height=320, meta={"columns": ["bin (%)", "components in it", "components in all"]})
+
+
+def base_layout(*, height: int, meta: dict[str, Any]) -> dict[str, Any]:
+    """What the layouts of all figures share; `meta` is for the page."""
+    return {
+        "height": height,
+        "margin": {"l": 62, "r": 14, "t": 12, "b": 52},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": "zoom" if meta.get("zoom") else False,
+        "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        "meta": meta,
+    }
 
 
 def _spec(figure: go.Figure, *, height: int, meta: dict[str, Any], colour_title: str = "") -> Spec:
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 62, "r": 14, "t": 12, "b": 52},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        dragmode="zoom" if meta.get("zoom") else False,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
-        meta=meta,
-    )
+    figure.update_layout(template="none", **base_layout(height=height, meta=meta))
     if colour_title:
         bar = {"title": {"text": colour_title, "side": "right"}, "thickness": 10, "outlinewidth": 0, "dtick": 0.25}
         figure.update_layout(coloraxis={"cmin": 0, "cmax": 1, "colorbar": bar}, showlegend=False)

@@ -18,14 +18,33 @@ from typing import Any
 from circuitkd.circuit_analysis import CircuitComparison
 from circuitkd.comparison.result import Comparison, ExamplePatterns, MatchedPair
 from circuitkd.comparison.variants import BASELINE
-from circuitkd.reports import circuit_tables, diagram, strips, tables, wording
+from circuitkd.reports import circuit_tables, diagram, role_charts, role_tables, sides, strips, tables, wording
+from circuitkd.reports.drill_down import drill_down
+from circuitkd.reports.fate_diagram import SPAN, FateDiagram, fate_diagram
 from circuitkd.reports.figures import comparison_figures, plotly_js
 from circuitkd.reports.packing import packed_patterns
 from circuitkd.reports.rendering import embedded, render_page, source, write_page
+from circuitkd.reports.role_figures import ROWS, role_figures
+from circuitkd.reports.study_view import StudyView
+from circuitkd.roles.fate_result import KINDS
+from circuitkd.roles.result import RolesResult
 
 PATTERN_CHARACTERS = 2_500_000
 STRONGEST = 6
-_SCRIPTS = ("figures.js", "patterns.js", "pairs.js", "circuits.js", "toggle.js", "page.js")
+_SCRIPTS = (
+    *(
+        "figures.js",
+        "patterns.js",
+        "pairs.js",
+        "details.js",
+        "panel.js",
+        "circuits.js",
+        "roles.js",
+        "save.js",
+        "toggle.js",
+    ),
+    "page.js",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,8 @@ class Section:
     strongest: tuple[MatchedPair, ...]
     variants: tuple[tuple[str, dict[str, float]], ...]
     circuits: CircuitComparison | None
+    roles: RolesResult | None
+    picture: FateDiagram | None
 
 
 def write(
@@ -51,41 +72,59 @@ def write(
     *,
     title: str | None = None,
     circuits: Sequence[CircuitComparison] = (),
+    roles: Sequence[RolesResult] = (),
+    study: StudyView | None = None,
 ) -> Path:
-    """Write the page of `comparisons` to `path`, whole or not at all; `circuits` are drawn with the comparisons that
-    they belong to.
+    """Write the page of `comparisons` to `path`, whole or not at all; `circuits` and `roles` are drawn with the
+    comparisons that they belong to. `study`: what stands before them.
 
-    Raises ValueError for no comparisons and where the file cannot be written.
+    Raises ValueError for no comparisons (unless there is a study) and where the file cannot be written.
     """
-    return write_page(path, render(comparisons, title=title, circuits=circuits))
+    return write_page(path, render(comparisons, title=title, circuits=circuits, roles=roles, study=study))
 
 
 def render(
-    comparisons: Sequence[Comparison], *, title: str | None = None, circuits: Sequence[CircuitComparison] = ()
+    comparisons: Sequence[Comparison],
+    *,
+    title: str | None = None,
+    circuits: Sequence[CircuitComparison] = (),
+    roles: Sequence[RolesResult] = (),
+    study: StudyView | None = None,
 ) -> str:
-    """The page of one or more comparisons as HTML. Raises ValueError for none."""
-    if not comparisons:
+    """The page of one or more comparisons as HTML. Raises ValueError for none without a study."""
+    if not comparisons and study is None:
         raise ValueError("no comparison to draw: pass the result of compare(), or several in a list")
-    sections = _sections(comparisons, circuits)
+    sections = _sections(comparisons, circuits, roles=roles)
     return render_page(
         "page.html.j2",
         scripts={"plotly": plotly_js(), "page": "\n".join(map(source, _SCRIPTS))},
         title=title or _title(sections),
         sections=sections,
+        study=study,
         rows=tables.overview_rows(comparisons),
+        sides=sides.groups(comparisons),
+        kept_words=sides.overview_sentence(comparisons),
         correlation=tables.correlation_note(comparisons),
         variants=tables.variant_rows(comparisons),
         score_axis=strips.score_axis(comparisons),
         strips=strips,
         diagrams=diagram,
         tables=circuit_tables,
+        pair_data=tables.pair_data,
+        role_tables=role_tables,
+        role_charts=role_charts,
+        fate_kinds=KINDS,
+        fate_span=SPAN,
+        ROWS=ROWS,
         BASELINE=BASELINE,
         data=embedded([_data(section) for section in sections]),
     )
 
 
-def _sections(comparisons: Sequence[Comparison], circuits: Sequence[CircuitComparison]) -> list[Section]:
-    budget = PATTERN_CHARACTERS // len(comparisons)
+def _sections(
+    comparisons: Sequence[Comparison], circuits: Sequence[CircuitComparison], *, roles: Sequence[RolesResult]
+) -> list[Section]:
+    budget = PATTERN_CHARACTERS // max(1, len(comparisons))
     seen: Counter[tuple[str, str]] = Counter()
     made = []
     for index, c in enumerate(comparisons):
@@ -93,6 +132,7 @@ def _sections(comparisons: Sequence[Comparison], circuits: Sequence[CircuitCompa
         seen[key] += 1
         task = c.task if seen[key] == 1 else f"{c.task} ({seen[key]})"
         pairs = sorted(c.alignment.pairs, key=lambda p: -p.teacher_influence)
+        described = next((found for found in roles if found.belongs_to(c)), None)
         made.append(
             Section(
                 index,
@@ -105,6 +145,8 @@ def _sections(comparisons: Sequence[Comparison], circuits: Sequence[CircuitCompa
                 strongest=_strongest(pairs),
                 variants=_variants(c.variants),
                 circuits=next((found for found in circuits if found.belongs_to(c)), None),
+                roles=described,
+                picture=fate_diagram(described.fates, c, student_roles=described.student.scores) if described else None,
             )
         )
     return made
@@ -149,7 +191,8 @@ def _data(section: Section) -> dict[str, Any]:
         "pair": section.pair,
         "task": section.task,
         "heads": {"teacher": c.teacher.n_heads, "student": c.student.n_heads},
-        "figures": comparison_figures(c),
+        "figures": comparison_figures(c) | (role_figures(section.roles) if section.roles else {}),
+        "components": drill_down(c, section.roles),
         "patterns": [
             {
                 "teacher": {"tokens": p.teacher_tokens, "weights": packed_patterns(p.teacher)},
@@ -163,5 +206,8 @@ def _data(section: Section) -> dict[str, Any]:
 def _title(sections: Sequence[Section]) -> str:
     pairs = list(dict.fromkeys(s.pair for s in sections))
     tasks = list(dict.fromkeys(s.c.task for s in sections))
-    pair = pairs[0] if len(pairs) == 1 else f"{len(pairs)} model pairs"
-    return f"{pair}: {tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'}"
+    students = dict.fromkeys(s.names[1] for s in sections)
+    teachers = list(dict.fromkeys(s.names[0] for s in sections))
+    several = f"{teachers[0]}: {len(students)} students" if len(teachers) == 1 else f"{len(pairs)} model pairs"
+    pair = pairs[0] if len(pairs) == 1 else several
+    return f"{pair}{': ' if len(pairs) == 1 else ' on '}{tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'}"

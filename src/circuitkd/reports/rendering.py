@@ -21,7 +21,9 @@ from markupsafe import Markup
 
 from circuitkd.artifacts import write_atomically
 from circuitkd.reports import wording
+from circuitkd.reports.terms import anchor
 
+_STYLES = ("style.css", "diagram.css", "roles.css", "sides.css", "study.css")
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -35,7 +37,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"wording": wording}
+    environment.globals |= {"wording": wording, "anchor": anchor}
     environment.filters |= {"fixed": wording.fixed, "minus": minus}
     return environment
 
@@ -47,7 +49,7 @@ def render_page(template: str, *, scripts: Mapping[str, str], **values: Any) -> 
         templates()
         .get_template(template)
         .render(
-            style=Markup(source("style.css") + source("diagram.css")),
+            style=Markup("".join(map(source, _STYLES))),
             scripts={name: Markup(text) for name, text in allowed.items()},
             policy=_policy(allowed.values()),
             **values,

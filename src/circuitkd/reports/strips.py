@@ -14,6 +14,7 @@ import numpy as np
 
 from circuitkd.circuits.circuit import Circuit
 from circuitkd.comparison.result import Comparison
+from circuitkd.reports.tables import Data
 from circuitkd.reports.wording import estimate, fixed, percent, reached, with_interval
 
 Interval = tuple[float, float]
@@ -22,7 +23,7 @@ Interval = tuple[float, float]
 @dataclass(frozen=True)
 class Mark:
     """One row: `role` picks its colour (score, factor, null, teacher, student, gap), `text` is the value in
-    words, `rug` the draws behind it."""
+    words, `rug` the draws behind it. `is_component`: the label names a component of the model that is the role."""
 
     label: str
     value: float
@@ -31,6 +32,7 @@ class Mark:
     interval: Interval | None = None
     note: str = ""
     rug: tuple[float, ...] = ()
+    is_component: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Strip:
     marks: tuple[Mark, ...]
     axis: Axis
     unit: str
+
+    @property
+    def table(self) -> Data:
+        """Its numbers."""
+        rows = tuple((m.label, m.value, *(m.interval or (None, None))) for m in self.marks)
+        return Data(("quantity", self.unit, "low (95 %)", "high (95 %)"), rows)
 
 
 def axis_for(values: Sequence[float], *, bounds: Interval | None = None, most: int = 5) -> Axis:

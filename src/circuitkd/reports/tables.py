@@ -5,22 +5,40 @@ One row is one comparison. Where a cell gives both models, the teacher comes fir
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from circuitkd.comparison.kept import Kept, kept_components
 from circuitkd.comparison.performance import gap_correlation
-from circuitkd.comparison.result import Comparison
+from circuitkd.comparison.result import Comparison, MatchedPair
 from circuitkd.comparison.variants import BASELINE, compare_variants
 from circuitkd.reports.wording import estimate, fixed, percent, short_names, with_interval
 
 Row = dict[str, str]
 
 
+@dataclass(frozen=True)
+class Data:
+    """A figure's numbers, for the file that a reader saves: names with units, and rows of text, numbers and None."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+    @property
+    def json(self) -> str:
+        """As {"columns", "rows"}; components are spelled out, and what is no number is null."""
+        rows = [[_plain(value) for value in row] for row in self.rows]
+        return json.dumps({"columns": self.columns, "rows": rows}, separators=(",", ":"), ensure_ascii=False)
+
+
 def overview_rows(comparisons: Sequence[Comparison]) -> list[Row]:
     """One row of text for each comparison, all with the same keys in the same order.
 
-    Keys: pair (left out where all are of one pair), task, alignment, similarity, agreement, shuffled null, random
+    Keys: pair (left out where all are of one pair), task, alignment, kept, similarity, agreement, shuffled null, random
     student, logit difference, accuracy, gap, mean drop. Units: logits for the logit difference and its gap,
     percent for accuracy and drops.
     """
@@ -90,6 +108,7 @@ def _row(c: Comparison) -> Row:
     return {
         "task": c.task,
         "alignment": with_interval(alignment.score, alignment.interval, digits=3),
+        "kept": kept_text(kept_components(c)),
         "similarity": fixed(alignment.mean_similarity, 3),
         "agreement": with_interval(alignment.mean_agreement, alignment.agreement_interval, digits=3),
         "shuffled null": with_interval(null.shuffled_mean, null.shuffled_interval, digits=3),
@@ -99,6 +118,35 @@ def _row(c: Comparison) -> Row:
         "gap": estimate(c.performance.gap),
         "mean drop": f"{percent(c.robustness.teacher.mean_drop)} / {percent(c.robustness.student.mean_drop)}",
     }
+
+
+def kept_text(kept: Kept | None) -> str:
+    """How many of the teacher's influential components are kept, as in "3 of 5"."""
+    return "n/a" if kept is None else f"{kept.count} of {len(kept.components)}"
+
+
+def pair_data(pairs: Sequence[MatchedPair]) -> Data:
+    """Matched pairs with their numbers."""
+    columns = (
+        "teacher",
+        "student",
+        "similarity",
+        "teacher influence",
+        "student influence",
+        "agreement",
+        "contribution",
+    )
+    rows = (
+        (p.teacher, p.student, p.similarity, p.teacher_influence, p.student_influence, p.agreement, p.contribution)
+        for p in pairs
+    )
+    return Data(columns, tuple(rows))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float | int):
+        return value if math.isfinite(value) else None
+    return value if value is None else str(value)
 
 
 def _cell(text: str) -> str:

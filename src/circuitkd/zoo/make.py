@@ -28,7 +28,9 @@ def make(
     made = catalog.recipe(name)
     if steps is not None:
         if folder is None or steps < 1:
-            raise ValueError("a number of steps other than the recipe's must be at least 1, and needs a folder of its own")
+            raise ValueError(
+                "a number of steps other than the recipe's must be at least 1, and needs a folder of its own"
+            )
         made = replace(made, steps=steps)
     target = folder or catalog.folder(name)
     teacher = None

@@ -1,8 +1,7 @@
 "use strict";
 // Draws the embedded figures with Plotly, in the colours of the page's theme, when they are scrolled to.
 
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const scaleColours = () => css("--scale").split(",").map((colour) => colour.trim());
+const scaleColours = (scale = "--scale") => css(scale).split(",").map((colour) => colour.trim());
 
 /** Bytes of a base64 text. */
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -32,7 +31,11 @@ function themedTrace(trace) {
   if (role === "matched") {
     return { ...trace, marker: { ...trace.marker, color: css("--mark"), line: { color: css("--halo"), width: 1 } } };
   }
-  if (role) return { ...trace, marker: { ...trace.marker, color: css(`--${role}`) } };
+  if (role) {
+    const color = css(`--${role}`);
+    const themed = { ...trace, marker: { ...trace.marker, color } };
+    return trace.type === "scatter" ? { ...themed, line: { ...trace.line, color }, textfont: { ...trace.textfont, color } } : themed;
+  }
   return trace.z?.int16 ? { ...trace, z: matrix(trace.z) } : trace;
 }
 
@@ -42,15 +45,22 @@ function themedLayout(layout, marks) {
     ...layout,
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("--muted") },
     hoverlabel: { bgcolor: css("--ink"), bordercolor: css("--ink"), font: { color: css("--surface"), size: 12.5 }, align: "left" },
-    xaxis: { ...layout.xaxis, ...grid },
-    yaxis: { ...layout.yaxis, ...grid },
+    ...Object.fromEntries(Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).map((key) => [key, { ...layout[key], ...grid }])),
     shapes: [...(layout.shapes ?? []).map((s) => ({ ...s, line: { ...s.line, color: css("--surface") } })), ...marks],
   };
   if (layout.coloraxis) {
-    const colours = scaleColours();
+    const colours = scaleColours(layout.meta?.diverging ? "--diverging" : "--scale");
     themed.coloraxis = { ...layout.coloraxis, colorscale: colours.map((c, i) => [i / (colours.length - 1), c]) };
   }
   return themed;
+}
+
+/** An axis with as many of its slanted names as a figure of this width has room for, the last one among them. */
+function thinned(axis, width) {
+  const { tickvals, ticktext, tickangle } = axis;
+  const step = tickangle ? Math.ceil((tickvals.length * 16) / (width - 140)) : 1;
+  const kept = (_, i) => (tickvals.length - 1 - i) % step === 0;
+  return { ...axis, tickvals: tickvals.filter(kept), ticktext: ticktext.filter(kept) };
 }
 
 /** A rectangle or ring around a cell. */
@@ -60,6 +70,11 @@ function outline(x, y, half) {
     line: { color: css("--mark"), width: 2.5 }, layer: "above",
   };
 }
+
+const PAPER = 680; // pixels between the margins of a printed page
+let printing = false;
+addEventListener("beforeprint", () => { printing = true; });
+addEventListener("afterprint", () => { printing = false; });
 
 /** One place for a figure: holds its specification, draws it once seen, redraws it for a theme or a selection. */
 class Plot {
@@ -89,7 +104,9 @@ class Plot {
     this.drawn = true;
     const { height, ...layout } = this.spec.layout;
     this.size();
-    Plotly.react(this.element, this.spec.data.map(themedTrace), themedLayout({ ...layout, autosize: true }, this.marks()), {
+    if (layout.xaxis.ticktext) layout.xaxis = thinned(layout.xaxis, this.element.clientWidth);
+    const size = printing ? { width: Math.min(this.element.clientWidth, PAPER), height } : { autosize: true };
+    Plotly.react(this.element, this.spec.data.map(themedTrace), themedLayout({ ...layout, ...size }, this.marks()), {
       displayModeBar: false, responsive: true, displaylogo: false, showTips: false,
     });
     if (first) this.element.on("plotly_click", (event) => this.onClick(event.points[0]));

@@ -10,27 +10,46 @@ class View {
     this.pair = null;
     this.plots = {};
     section.querySelectorAll("[data-figure]").forEach((element) => this.addPlot(element));
-    this.table = new PairTable(section, (row) => this.select(row));
+    this.panel = new Panel(section, data);
+    this.table = new PairTable(section, (row, opener) => {
+      this.select(row);
+      this.panel.float(opener);
+    });
     this.measures();
-    section.querySelector("[data-example]")?.addEventListener("change", () => this.drawPatterns());
+    this.listen();
+    chooseViews(section, (name, view) => this.show(name, view));
+    section.querySelectorAll(".flow").forEach(followRibbons);
+    section.querySelectorAll("[id$='-fates']").forEach(fateTable);
     const head = this.table.rows.find((row) => row.dataset.kind === "head") ?? this.table.rows[0];
-    if (head) this.table.select(head);
+    if (head) this.select(head);
   }
 
   addPlot(element) {
     const name = element.dataset.figure;
-    const spec = name === "similarity" ? this.data.figures.similarity[0]?.figure : this.data.figures[name];
-    if (!spec) return;
+    const found = name === "similarity" ? this.data.figures.similarity[0]?.figure : this.data.figures[name];
+    if (!found) return;
+    const spec = found.data ? found : Object.values(found)[0]; // of several views the first
     const plot = new Plot(element, spec);
     element.plot = plot;
     this.plots[name] = plot;
-    const side = name.replace("influence-", "");
+    const side = name.split("-").at(-1);
     if (name.startsWith("influence-")) {
       plot.marks = () => this.cellMark(this.pair?.[side], plot.spec.layout.meta.heads);
-      plot.onClick = (point) => this.table.find(side, point.text);
+      plot.onClick = (point) => this.inspect(side, point.text, element);
     } else if (name === "similarity") {
       plot.marks = () => this.matrixMark(plot.spec);
-      plot.onClick = (point) => this.table.find("teacher", point.y);
+      plot.onClick = (point) => this.inspect("teacher", point.y, element);
+    } else if (name === "robustness") {
+      plot.onClick = (point) => this.inspect(point.data.meta.role, point.text, element);
+    } else {
+      plot.onClick = (point) => this.inspect(side, point.y, element);
+    }
+  }
+
+  /** Show a view of all figures whose names begin so. */
+  show(name, view) {
+    for (const [key, plot] of Object.entries(this.plots)) {
+      if (key === name || key.startsWith(`${name}-`)) plot.show(this.data.figures[key][view]);
     }
   }
 
@@ -74,40 +93,46 @@ class View {
     if (kinds.length) choose(kinds[0]);
   }
 
-  select(row) {
-    this.pair = { teacher: row.dataset.teacher, student: row.dataset.student, kind: row.dataset.kind };
-    const [similarity, teacher, student, agreement, contribution] = [2, 3, 4, 5, 6].map((i) => row.cells[i].textContent);
-    this.section.querySelector(".selected h4").textContent = `${this.pair.teacher} \u2192 ${this.pair.student}`;
-    this.summary = `Similarity ${similarity}, influence ${teacher} and ${student}, agreement ${agreement}, contribution ${contribution}.`;
-    this.drawPatterns();
+  /** Show the pair of this row, or without one the component alone. */
+  select(row, component = {}) {
+    const kind = /^MLP/.test(Object.values(component)[0]) ? "mlp" : "head";
+    this.pair = row ? { teacher: row.dataset.teacher, student: row.dataset.student, kind: row.dataset.kind } : { ...component, kind };
+    this.table.mark(row);
+    this.panel.show(this.pair);
     for (const name of ["influence-teacher", "influence-student", "similarity"]) this.plots[name]?.refresh();
   }
 
-  drawPatterns() {
-    const place = this.section.querySelector(".attention");
-    const say = (text) => { this.section.querySelector(".readout").textContent = text || this.summary; };
-    say("");
-    const example = this.data.patterns[Number(this.section.querySelector("[data-example]")?.value ?? 0)];
-    if (!this.pair || !example) return place.replaceChildren();
-    if (this.pair.kind !== "head") {
-      const note = document.createElement("p");
-      note.className = "note";
-      note.textContent = "MLPs work on each position by itself and have no attention pattern. Select a pair of heads to see one.";
-      return place.replaceChildren(note);
+  /** Open the panel of a component of one side; `opener` gets the focus back. */
+  inspect(side, component, opener) {
+    if (!this.data.components[side]?.names.includes(component)) return;
+    this.select(this.table.find(side, component), { [side]: component });
+    this.panel.float(opener);
+  }
+
+  /** Whatever names a component opens its panel, by a click, and by Enter or the space bar where it is no button. */
+  listen() {
+    for (const node of this.section.querySelectorAll(".circuits .node")) {
+      const diagram = node.closest(".diagram");
+      diagram.setAttribute("role", "group"); // an image may hold no buttons
+      const side = diagram.classList.contains("teacher") ? "teacher" : "student";
+      if (!this.data.components[side].names.includes(node.dataset.name)) continue;
+      Object.assign(node.dataset, { side, component: node.dataset.name });
+      for (const [key, value] of [["tabindex", "0"], ["role", "button"]]) node.setAttribute(key, value);
     }
-    place.replaceChildren(...["teacher", "student"].map((side) => {
-      const [, layer, head] = /^L(\d+)H(\d+)$/.exec(this.pair[side]).map(Number);
-      const { tokens, weights } = example[side];
-      const describe = `${side === "teacher" ? "Teacher" : "Student"} ${this.pair[side]}`;
-      const figure = document.createElement("figure");
-      const caption = Object.assign(document.createElement("figcaption"), { className: side, textContent: describe });
-      figure.append(caption, patternFigure(tokens, pattern(weights, layer * this.data.heads[side] + head), describe, say));
-      return figure;
-    }));
+    const open = (event) => {
+      const node = event.target.closest("[data-component]");
+      if (node) this.inspect(node.dataset.side, node.dataset.component, node);
+      return node;
+    };
+    this.section.addEventListener("click", open);
+    this.section.addEventListener("keydown", (event) => {
+      if ((event.key === "Enter" || event.key === " ") && !event.target.closest("button") && open(event)) event.preventDefault();
+    });
   }
 
   open(visible) {
     this.section.hidden = !visible;
+    if (!visible) this.panel.close();
     for (const { element, drawn } of Object.values(this.plots)) {
       if (!visible) waiting.unobserve(element);
       else if (drawn) Plotly.Plots.resize(element);
@@ -117,7 +142,7 @@ class View {
 
   retheme(everything) {
     for (const plot of Object.values(this.plots)) everything ? plot.draw() : plot.refresh();
-    this.drawPatterns();
+    if (this.pair) this.panel.show(this.pair);
   }
 }
 
@@ -137,6 +162,8 @@ function open(index) {
     if (Number(row.dataset.open) === index) row.setAttribute("aria-current", "true");
   }
   for (const link of document.querySelectorAll("nav [data-part]")) link.href = `#c${index}-${link.dataset.part}`;
+  for (const link of document.querySelectorAll(".all a.term")) link.hash = link.hash.replace(/^#c\d+/, `#c${index}`);
+  for (const group of document.querySelectorAll(".students")) group.hidden = !group.dataset.members.split(" ").includes(String(index));
   choosers(index);
 }
 

@@ -1,33 +1,45 @@
 "use strict";
-// The table of matched pairs: sorting, filtering, selection.
+// Tables that sort, and that of the matched pairs, which filters and selects.
 
-class PairTable {
-  constructor(section, onSelect) {
-    this.part = section.querySelector("[id$='-pairs']");
-    this.body = this.part.querySelector(".pairs tbody");
+/** A table that sorts by the numbers in its cells' `data-v`, by a click on a header. */
+class SortedTable {
+  /** The first `names` columns are names: they ascend first, numbers descend first. */
+  constructor(table, names) {
+    this.body = table.tBodies[0];
     this.rows = [...this.body.rows];
-    this.onSelect = onSelect;
-    this.kind = "";
-    this.part.querySelectorAll(".pairs thead button").forEach((button, column) =>
-      button.addEventListener("click", () => this.sort(column)));
-    this.part.querySelectorAll("button[data-kind]").forEach((button) =>
-      button.addEventListener("click", () => this.choose(button)));
-    this.part.querySelector("[data-find]").addEventListener("input", () => this.filter());
-    this.part.querySelector("[data-influential]").addEventListener("change", () => this.filter());
-    this.body.addEventListener("click", (event) => this.select(event.target.closest("tr")));
+    this.names = names;
+    this.heads = [...table.tHead.rows[0].cells];
+    this.heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => this.sort(column)));
   }
 
-  /** Components ascend first, numbers descend first; a second click turns the order around. */
+  /** A second click turns the order around. */
   sort(column) {
-    const heads = [...this.part.querySelectorAll(".pairs thead th")];
-    const now = heads[column].getAttribute("aria-sort");
-    const first = column < 2 ? "ascending" : "descending";
+    const now = this.heads[column].getAttribute("aria-sort");
+    const first = column < this.names ? "ascending" : "descending";
     const order = now === "none" ? first : now === "ascending" ? "descending" : "ascending";
-    heads.forEach((head, i) => head.setAttribute("aria-sort", i === column ? order : "none"));
+    this.heads.forEach((head, i) => head.hasAttribute("aria-sort") && head.setAttribute("aria-sort", i === column ? order : "none"));
     const value = (row) => Number(row.cells[column].dataset.v);
     const sign = order === "ascending" ? 1 : -1;
     this.rows.sort((a, b) => sign * (value(a) - value(b)));
     this.body.append(...this.rows);
+  }
+}
+
+class PairTable extends SortedTable {
+  /** `onSelect` gets the row, and what was clicked. */
+  constructor(section, onSelect) {
+    super(section.querySelector(".pairs"), 2);
+    this.part = section.querySelector("[id$='-pairs']");
+    this.onSelect = onSelect;
+    this.kind = "";
+    this.part.querySelectorAll("button[data-kind]").forEach((button) =>
+      button.addEventListener("click", () => this.choose(button)));
+    this.part.querySelector("[data-find]").addEventListener("input", () => this.filter());
+    this.part.querySelector("[data-influential]").addEventListener("change", () => this.filter());
+    this.body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr");
+      if (row) this.onSelect(row, row.querySelector("button"));
+    });
   }
 
   choose(button) {
@@ -48,21 +60,20 @@ class PairTable {
     this.part.querySelector(".count").textContent = `${left} of ${this.rows.length} pairs`;
   }
 
-  select(row) {
-    if (!row) return;
+  /** Mark this row, or none. */
+  mark(row) {
     for (const other of this.rows) other.toggleAttribute("aria-current", false);
-    row.setAttribute("aria-current", "true");
-    this.onSelect(row);
+    row?.setAttribute("aria-current", "true");
   }
 
-  /** Select the first pair, in the current order, whose `side` is this component. */
+  /** The first pair, in the current order, whose `side` is this component, brought into sight; undefined for none. */
   find(side, component) {
     const row = this.rows.find((r) => r.dataset[side] === component);
-    if (!row) return;
+    if (!row) return undefined;
     if (row.hidden) this.reset();
-    this.select(row);
     const view = this.part.querySelector(".scroll");
     view.scrollTop = row.offsetTop - view.clientHeight / 2;
+    return row;
   }
 
   reset() {

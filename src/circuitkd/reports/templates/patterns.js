@@ -20,9 +20,15 @@ function pattern(packed, head) {
     Array.from({ length: keys }, (_, k) => (packed.lower && k > q ? 0 : packed.bytes[next++] / 255)));
 }
 
+/** Attention weights as a table: every position with every one that it may attend to. */
+function patternTable(tokens, weights) {
+  const rows = weights.flatMap((row, q) => row.flatMap((weight, k) => (weight > 0 ? [[q, tokens[q], k, tokens[k], weight]] : [])));
+  return { columns: ["query position", "query token", "key position", "key token", "attention weight (0 to 1)"], rows };
+}
+
 /** A token as one short line. */
 function label(token) {
-  const shown = token.replace(/\n/g, "\u23ce").trim() || "\u2423";
+  const shown = token.replace(/[\n\u010a]/g, "\u23ce").replace(/[\u0120\u2581]/g, " ").trim() || "\u2423";
   return shown.length > 16 ? `${shown.slice(0, 15)}\u2026` : shown;
 }
 

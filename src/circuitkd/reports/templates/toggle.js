@@ -1,5 +1,7 @@
 "use strict";
-// The button that turns the theme around.
+// The button that turns the theme around, and the colours of the theme.
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Show the present theme on the button; `repaint` is called then and after each click. */
 function themeButton(repaint) {
@@ -16,3 +18,13 @@ function themeButton(repaint) {
   });
   paint(document.documentElement.dataset.theme);
 }
+
+// On paper nothing can be unfolded: what is folded is opened while the page is printed.
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  unfolded = [...document.querySelectorAll("details:not([open])")];
+  for (const details of unfolded) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of unfolded) details.open = false;
+});
