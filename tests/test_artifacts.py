@@ -20,6 +20,7 @@ from circuitkd.artifacts import (
     encode,
     load_run,
     plain,
+    read_json,
     read_manifest,
     save_run,
     to_json,
@@ -330,3 +331,36 @@ def test_a_field_that_an_earlier_version_did_not_know_takes_its_default(tmp_path
 def test_a_field_without_a_default_must_be_there():
     with pytest.raises(KeyError):
         decode(Grown, {"added": None}, arrays={})
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"{", "Expecting property name"),
+        (b"\xff", "codec can't decode"),
+        (b"[" * 20_000, "is nested too deeply"),
+        (b'{"a": {"b": 1, "b": 2}}', "has the key 'b' more than once"),
+        (b'["\\ud800"]', "holds half a surrogate pair, which is no character"),
+    ],
+)
+def test_json_that_cannot_be_understood_whole_is_refused(tmp_path, content, message):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_json(tmp_path / "file")
+
+
+def test_json_with_a_byte_order_mark_and_whole_pairs_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b'\xef\xbb\xbf["\\ud83d\\ude00", 1e300]')
+    assert read_json(tmp_path / "file") == ["\U0001f600", 1e300]
+    with pytest.raises(ValueError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind, value", [(str, 3), (int, 1.5), (int, True), (float, "1"), (float, math.inf), (bool, 1), (Literal["a"], "b")]
+)
+def test_a_value_of_another_type_is_refused(kind, value):
+    with pytest.raises(ValueError, match="is no "):
+        decode(kind, value, arrays={})
+    with pytest.raises(ValueError, match="is no "):
+        decode(tuple[kind, ...], [value], arrays={})

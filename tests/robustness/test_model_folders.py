@@ -69,3 +69,12 @@ def test_an_index_of_shards_that_is_none_is_refused(good, tmp_path, index):
     (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ValueError, match="not a readable index .*; get it again"):
         load(str(folder))
+
+
+@pytest.mark.parametrize("change", [{"add_cross_attention": True}, {"activation_function": None}, {"n_head": 3}])
+def test_a_refused_config_is_told_with_its_folder(good, tmp_path, change):
+    folder = shutil.copytree(good, tmp_path / "this one")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ValueError, match="this one: "):
+        load(str(folder))

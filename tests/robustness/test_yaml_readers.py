@@ -84,7 +84,7 @@ def test_what_is_not_plain_data_is_refused(tmp_path, monkeypatch, read, name):
     started = time.process_time()
     with pytest.raises(ValueError, match=rf"mine\.yaml: .*{message}"):
         read(path)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
     assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -125,7 +125,7 @@ def test_a_bomb_in_a_card_is_refused():
     started = time.process_time()
     with pytest.raises(ValueError, match=r"it has aliases \(\*name\): write out what they stand for"):
         updated_card(f"---\n{BOMB}---\n", COMPARISON)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.name)

@@ -186,7 +186,8 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 def _checksum(tensors: Mapping[str, Tensor]) -> Tensor:
     checksum = 0
-    for _, tensor in sorted(tensors.items()):
+    for name, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
         checksum = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().tobytes(), checksum)
     return torch.tensor([checksum])
 

@@ -23,7 +23,7 @@ from circuitkd.studies.workload import Batch, Cost, Part, Side, Work
 TOKENIZING = 7e-4  # an example, bound to one model
 ROW = 8e-5  # an example in a layer of the similarity pass: three updates of means
 PAIR = 5e-6  # a product of numpy with a Python loop around it
-STATISTICS = 0.2  # bootstraps of drops, most of it the slope against compression
+STATISTICS = 0.3  # bootstraps, most of it the slope against compression; nulls, patterns for the page
 NORMAL, GENERATOR = 1.2e-8, 2.5e-5  # a normal draw; a generator, of which noise makes one for a row of a layer
 WEIGHT_DRAW = 8e-9  # a weight of an untrained model
 # Operations at the speed of large products that take as long: of eigenvectors for d^3, and of small products for one.
