@@ -83,6 +83,7 @@ def test_name_of_a_bundled_model(saved, monkeypatch):
 
 def test_nothing_is_printed_and_the_log_level_is_put_back(folder, capsys):
     hf_logging.set_verbosity_info()
+    hf_logging.enable_progress_bar()
     change_weights(folder, lambda tensors: tensors.update(extra=torch.zeros(2)))
     try:
         load(str(folder))
