@@ -4,10 +4,10 @@
     python benchmarks/planning.py --pair gpt2 --task ioi # one of them
     python benchmarks/planning.py --small                # the sweep of a GPT-2-small shape with random weights
 
-Every line is a process of its own, on one thread. It makes the analysis three times, each time measuring the machine just
-before and after, and counts its operations once more (with torch's counter, which needs the plain attention kernel).
-Seconds are CPU time of the process, so that other users of the machine disturb less; the run with the median ratio is
-shown. A ratio is predicted / measured; where the plan gives a range, both its ends are printed.
+Every line is a process of its own, on one thread. It makes the analysis three times (GPT-2 small: once), each time measuring
+the machine just before and after, and counts its operations once more (with torch's counter, which needs the plain
+attention kernel). Seconds are CPU time of the process, so that other users of the machine disturb less; the run with the
+median ratio is shown. A ratio is predicted / measured; where the plan gives a range, both its ends are printed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _small(n: int) -> dict[str, object]:
         shape = CircuitModel.of(GPT2LMHeadModel(model.hf.config), None, name="GPT-2 small", has_weights=False)
     side = Side(shape, task, Ablation(), Place(on_cpu=True))
     parts = [Part("sweep", side, sweep_cost(side))]
-    return _compared(f"sweep, GPT-2 small, {n} prompt(s)", parts, [side], work=lambda: sweep(model, task))
+    return _compared(f"sweep, GPT-2 small, {n} prompts", parts, [side], work=lambda: sweep(model, task), runs=1)
 
 
 def _work(kind: str, models: tuple[CircuitModel, CircuitModel], task: Task) -> Work:
@@ -110,13 +110,15 @@ def _work(kind: str, models: tuple[CircuitModel, CircuitModel], task: Task) -> W
     return {"compare": lambda: ck.compare(*models, task), "circuits": circuits, "distill": distill}[kind]
 
 
-def _compared(label: str, parts: Sequence[Part], sides: Sequence[Side], *, work: Work) -> dict[str, object]:
+def _compared(
+    label: str, parts: Sequence[Part], sides: Sequence[Side], *, work: Work, runs: int = RUNS
+) -> dict[str, object]:
     shapes = [side.model for side in sides]
     with open("/proc/self/clear_refs", "w") as peak_memory:  # Linux: forget the peak of making the models
         peak_memory.write("5")
     work()
     peak = _peak()
-    runs = [_timed(parts, shapes, work) for _ in range(RUNS)]
+    timed = [_timed(parts, shapes, work) for _ in range(runs)]
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         work()
     unit = sides[0].sizes.full_forward
@@ -125,7 +127,7 @@ def _compared(label: str, parts: Sequence[Part], sides: Sequence[Side], *, work:
     return {
         "label": label,
         "forwards": (low / unit, high / unit, counter.get_total_flops() / unit),
-        "seconds": sorted(runs, key=lambda r: r[0] / r[2])[RUNS // 2],
+        "seconds": sorted(timed, key=lambda r: r[0] / r[2])[runs // 2],
         "memory": (memory / 1e9, memory / 1e9, peak / 1e9),
     }
 
@@ -181,7 +183,7 @@ def main() -> None:
     print(f"{'':34}  {head}")
     for kind, pair, task in asked:
         told = [] if kind == "small" else ["--kind", kind, "--pair", pair, "--task", task]
-        command = [sys.executable, __file__, "--here", "--n", str(1 if kind == "small" else given.n), *told]
+        command = [sys.executable, __file__, "--here", "--n", str(4 if kind == "small" else given.n), *told]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)

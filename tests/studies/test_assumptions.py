@@ -33,7 +33,7 @@ def test_a_measured_machine_says_what_was_measured(side):
 def test_what_depends_on_the_data_is_said_where_it_matters(side):
     text = " ".join(assumptions({"circuits", "roles", "distill"}, [side], hardware=DEVICES["h200"]))
     assert "from 20 % kept in 2 passes to 60 % kept in 3 passes" in text
-    assert "from 1 to 6 heads are the best of a role" in text
+    assert "from 0 to 6 heads are the best of a role" in text
     assert "from the first to 50 % of the way up" in text
 
 

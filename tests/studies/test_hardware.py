@@ -70,11 +70,14 @@ def test_wide_models_are_timed_by_a_block_of_the_widest(monkeypatch):
 
 
 def test_measuring_is_what_the_clock_says(monkeypatch, shape):
-    monkeypatch.setattr(hardware, "_seconds", lambda model, rows, n_pos, clock: 2.0 if rows > 1 else 0.5)
+    monkeypatch.setattr(hardware, "_seconds", lambda model, rows, n_pos, clock: 2.0 if rows > 8 else 0.5)
     monkeypatch.setattr(hardware, "_host_rate", lambda clock: 7.0)
     found = this_machine([shape, shape])
-    expected = flops.block_flops(hardware._one_block(shape), 128, 16) / 1.5
-    assert found.measured == {("GPT2LMHeadModel torch.float32", 32): (expected, 0.5)}
+    work = [flops.block_flops(hardware._one_block(shape), rows, 16) for rows in (128, 8)]
+    ((rate, start),) = found.measured.values()
+    assert rate == pytest.approx((work[0] - work[1]) / 1.5)
+    assert [start + w / rate for w in work] == pytest.approx([2.0, 0.5])
+    assert found.measured.keys() == {("GPT2LMHeadModel torch.float32", 32)}
     assert (found.is_cpu, found.host) == (True, 7.0)
     assert found.memory > found.program > 1e7
 

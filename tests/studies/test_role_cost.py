@@ -62,13 +62,14 @@ def test_unpaired_prompts_are_not_patched():
     assert cost.patching_cost(unpaired).low.flops == 0
 
 
-def test_backups_of_one_head():
+def test_backups_of_one_head(monkeypatch):
     model, task = model_for("gpt2", n_layer=4), task_of("ioi", n=2)
     scorer, side = KeptScorer(model, task), side_of(model, task)
     scorer.values(scorer.everything)
     before = scorer.forward_equivalents
     backup_heads(scorer, Component("head", 2, 0))
     real = scorer.forward_equivalents - before
+    monkeypatch.setattr(cost, "BEST", (1, 6))
     one = cost.brittleness_cost(side).low.flops - cost.found_circuit(side, kept=0.2, passes=2).pruning.flops
     runs = KeptRuns(side)
     curve = float((runs.costs.sum(axis=1)[::-1].cumsum()[::-1] + runs.readout).mean()) * 20

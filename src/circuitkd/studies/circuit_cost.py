@@ -28,11 +28,12 @@ from circuitkd.components import Component
 from circuitkd.interventions.execution import bytes_per_token
 from circuitkd.interventions.restart import rest_flops
 from circuitkd.models import flops
-from circuitkd.studies.compare_cost import reference_work
+from circuitkd.studies.compare_cost import TOKENIZING, reference_work
 from circuitkd.studies.workload import Batch, Cost, Part, Side, Work
 
 KEPT, PASSES = (0.2, 0.6), (2, 3)
 STEPS = 5
+SET, INTERVALS = 4e-4, 0.05  # host seconds: a set of components that is run; the bootstraps of an evaluation
 Decision = tuple[Component, bool]  # a candidate and whether it was removed
 Floats = NDArray[np.float64]
 
@@ -40,9 +41,10 @@ Floats = NDArray[np.float64]
 def circuit_cost(side: Side, options: DiscoveryOptions, *, times: int = 1) -> Iterator[Part]:
     """The steps of `find_circuit` for one model; `times`: at how many thresholds."""
     low, high = (found_circuit(side, kept=kept, passes=passes) for kept, passes in zip(KEPT, PASSES, strict=True))
-    yield Part("node pruning", side, Cost(low.pruning, high.pruning, device=kept_memory(side)) * times)
+    binding = Cost.of(Work(host_seconds=TOKENIZING * len(side.task)))
+    yield Part("node pruning", side, Cost(low.pruning, high.pruning, device=kept_memory(side)) * times + binding)
     evaluation = Cost(low.evaluation(options), high.evaluation(options), device=kept_memory(side))
-    yield Part("node evaluation", side, evaluation * times)
+    yield Part("node evaluation", side, (evaluation + Cost.of(Work(host_seconds=INTERVALS))) * times)
     if options.edge_share is not None:
         patching = Cost(low.edges(), high.edges(), device=base_run_memory(side))
         yield Part("path patching", side, patching * times)
@@ -130,7 +132,7 @@ class KeptRuns:
         """A run from the first block with these shares [layer] of heads and MLPs kept at random."""
         attends = 1 - (1 - np.clip(heads, 0, 1)) ** self.model.n_heads
         found = (self.costs * np.stack([attends, np.ones_like(attends), mlps], axis=1)).sum()
-        return Work(float(found) + self.readout, self.model.n_layers * len(self.side.batches))
+        return Work(float(found) + self.readout, self.model.n_layers * len(self.side.batches), host_seconds=SET)
 
     def test(self, component: Component, removed: bool) -> None:
         """A run without `component` besides what is removed already, and whether it stays removed."""
@@ -142,7 +144,7 @@ class KeptRuns:
             self._known.add((self._removed, component))
             start = min(layer, self._fits) // self._stride * self._stride
             blocks = (self.model.n_layers - start) * len(self.side.batches)
-            self.work += Work(self._suffix[start] - saved + self.readout, blocks)
+            self.work += Work(self._suffix[start] - saved + self.readout, blocks, host_seconds=SET)
             self._fits = self.model.n_layers - 1 if removed else layer
         if removed:
             self._removed += 1

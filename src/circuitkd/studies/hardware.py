@@ -6,7 +6,7 @@ Peaks are the makers' figures for dense products: with tensor cores in bfloat16,
 float32 without TF32 unless told). UTILISATION is what of them is expected: products of a few thousand tokens with norms,
 activations and softmax between them. It is an assumption: no accelerator was measured. `this_machine` measures instead:
 transformer blocks of the planned models' own classes, as far as they are at most WIDEST wide (a GPT-2 block of that width
-for wider ones), once with as many tokens as a sweep takes at a time and once with very few.
+for wider ones), once with as many tokens as a sweep takes at a time and once with a few prompts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ THIS_MACHINE = "this-machine"
 UTILISATION = MappingProxyType({"float32": 0.6, "bfloat16": 0.4, "float16": 0.4})
 START = 3e-4  # seconds: some thirty kernels of a block, started from Python
 HOST = 5e10  # float64 FLOP/s of the host's processor
-WIDEST, POSITIONS, ENOUGH = 1024, 16, 0.4
+WIDEST, POSITIONS, FEW, ENOUGH = 1024, 16, 8, 0.4
 GB = 1e9
 
 
@@ -121,12 +121,14 @@ def _key(model: CircuitModel) -> tuple[str, int]:
 
 
 def _measured(model: CircuitModel, clock: Callable[[], float]) -> tuple[float, float]:
-    """FLOP/s of large runs of a block, and seconds of a small one."""
+    """FLOP/s and seconds a start, such that both a large and a small run of a block take what they take."""
     block = _one_block(model)
     rows = SMALL_TOKENS // POSITIONS
     with torch.inference_mode():
-        large, small = (_seconds(block, n, n_pos, clock) for n, n_pos in ((rows, POSITIONS), (1, 2)))
-    return flops.block_flops(block, rows, POSITIONS) / max(large - small, 0.1 * large), small
+        large, small = (_seconds(block, n, POSITIONS, clock) for n in (rows, FEW))
+    work = [flops.block_flops(block, n, POSITIONS) for n in (rows, FEW)]
+    rate = (work[0] - work[1]) / max(large - small, 0.1 * large)
+    return rate, max(small - work[1] / rate, 0.0)
 
 
 def _one_block(model: CircuitModel) -> CircuitModel:
