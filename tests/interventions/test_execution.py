@@ -12,7 +12,15 @@ from safetensors.numpy import save_file
 
 from circuitkd.interventions import execution as module
 from circuitkd.interventions.ablations import Ablation
-from circuitkd.interventions.execution import Execution, Ledger, Plan, bytes_per_token, fingerprint, plan
+from circuitkd.interventions.execution import (
+    Execution,
+    Ledger,
+    Plan,
+    bytes_per_token,
+    fingerprint,
+    over_batches,
+    plan,
+)
 from circuitkd.models import flops
 from circuitkd.models.loading import load
 from circuitkd.models.random_model import randomly_initialised
@@ -179,3 +187,33 @@ def test_a_saved_model_keeps_its_fingerprint(tmp_path):
     model.hf.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
     assert fingerprint(load(str(Path(tmp_path)), dtype=torch.float32, check=False)) == fingerprint(model)
+
+
+def test_batches_that_do_not_fit_are_done_in_halves_and_in_order():
+    done = []
+
+    def work(rows):
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("too much")
+        done.append(rows)
+
+    over_batches([(0, 1, 2, 3, 4), (5, 6)], work, refusal="no room")
+    assert done == [(0, 1), (2,), (3, 4), (5, 6)]
+
+    def never(rows):
+        raise torch.OutOfMemoryError("too much")
+
+    with pytest.raises(ValueError, match="^no room$"):
+        over_batches([(0, 1)], never, refusal="no room")
+
+
+def test_groups_shrink_when_memory_runs_out_and_stay_small():
+    chosen = Plan(batch_size=2, tokens_limit=80, is_wide=False, full_forward=1.0)
+
+    def measure(group):
+        if len(group) > 3:
+            raise torch.OutOfMemoryError("too much")
+        return list(group)
+
+    assert chosen.in_groups(range(7), (2, 5), measure=measure) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert chosen.tokens_limit == 35

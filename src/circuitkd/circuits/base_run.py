@@ -22,7 +22,7 @@ from circuitkd.circuits.outside import Outside, circuit_block, circuit_walk, out
 from circuitkd.components import Component
 from circuitkd.interventions.ablations import Ablation, LayerReplacement, replacements
 from circuitkd.interventions.capture import Batch, LayerState, batches, make_batch
-from circuitkd.interventions.execution import GPU_SHARE, Execution, free_memory, plan
+from circuitkd.interventions.execution import GPU_SHARE, Execution, free_memory, over_batches, plan, too_large
 from circuitkd.interventions.readout import Readout, readout
 from circuitkd.interventions.sweep_result import cautions
 from circuitkd.models import blocks, flops
@@ -154,18 +154,7 @@ class Setup:
 
         Raises ValueError when one prompt at a time is too much.
         """
-        pending = self.batches()
-        while pending:
-            rows = pending.pop(0)
-            try:
-                work(self.run(rows))
-            except torch.OutOfMemoryError as error:
-                if len(rows) == 1:
-                    raise ValueError(
-                        f"{self.model.name} does not fit into the memory of {self.model.device} with one prompt at a "
-                        "time: use a smaller dtype, shorter prompts, or spread the model over devices"
-                    ) from error
-                pending[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        over_batches(self.batches(), lambda rows: work(self.run(rows)), refusal=too_large(self.model))
 
     def numbers(self, values: Tensor | np.ndarray, rows: Sequence[int]) -> np.ndarray:
         """Values [..., row] of these rows as float64. Raises ValueError where they are NaN or infinite."""

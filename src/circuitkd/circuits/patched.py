@@ -86,18 +86,7 @@ class _Work:
 
     def in_groups(self, items: Sequence[T], n_pos: int, *, measure: Callable[[Sequence[T]], Tensor]) -> Tensor:
         """`measure` [n, row] of the items, as many at a time as are worth it; fewer when memory runs out."""
-        found, start = [], 0
-        while start < len(items):
-            size = min(self.setup.plan.group_size(self.run.rows, n_pos), len(items) - start)
-            try:
-                found.append(measure(items[start : start + size]))
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                self.setup.plan.halve(size * self.run.rows * n_pos)
-                continue
-            start += size
-        return torch.cat(found)
+        return torch.cat(self.setup.plan.in_groups(items, (self.run.rows, n_pos), measure=measure))
 
     def finish(self, resid: Tensor) -> Tensor:
         """resid_post of this layer [copy * row, pos, d_model] -> the metric [copy, row]."""

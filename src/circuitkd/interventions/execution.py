@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from circuitkd.provenance import software
 from circuitkd.tasks.binding import BoundTask
 
 Progress = Callable[[str, int, int], None]
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 CPU_BUDGET = 0.6e9
 SMALL_WIDTH, SMALL_TOKENS = 512, 2048
 GPU_TOKENS, GPU_SHARE = 1 << 16, 0.3
@@ -68,6 +71,49 @@ class Plan:
     def halve(self, tokens: int | None = None) -> None:
         """From now on use half the memory, or half of what `tokens` tokens in one forward needed."""
         self.tokens_limit = (tokens or self.tokens_limit) // 2
+
+    def in_groups(
+        self, items: Sequence[Item], shape: tuple[int, int], *, measure: Callable[[Sequence[Item]], Found]
+    ) -> list[Found]:
+        """`measure` of as many of the items at a time as are worth it, each of a forward of `shape` (rows, pos); fewer
+        when memory runs out."""
+        found: list[Found] = []
+        start = 0
+        while start < len(items):
+            size = min(self.group_size(*shape), len(items) - start)
+            try:
+                found.append(measure(items[start : start + size]))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self.halve(size * shape[0] * shape[1])
+                continue
+            start += size
+        return found
+
+
+def over_batches(pending: Sequence[tuple[int, ...]], work: Callable[[tuple[int, ...]], None], *, refusal: str) -> None:
+    """`work` on the rows of every batch; one that does not fit into memory is done in halves.
+
+    Raises ValueError, saying `refusal`, when one row at a time is too much.
+    """
+    waiting = list(pending)
+    while waiting:
+        rows = waiting.pop(0)
+        try:
+            work(rows)
+        except torch.OutOfMemoryError as error:
+            if len(rows) == 1:
+                raise ValueError(refusal) from error
+            waiting[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+
+
+def too_large(model: CircuitModel) -> str:
+    """What to say of a model that runs out of memory on a single prompt."""
+    return (
+        f"{model.name} does not fit into the memory of {model.device} with one prompt at a time: use a smaller dtype, "
+        "shorter prompts, or spread the model over devices"
+    )
 
 
 def plan(model: CircuitModel, task: BoundTask, *, execution: Execution) -> Plan:

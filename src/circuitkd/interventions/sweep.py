@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from circuitkd.components import Component
 from circuitkd.interventions.ablations import Ablation, LayerReplacement, Replacements, replacements
 from circuitkd.interventions.capture import Batch, LayerState, Noise, batches, make_batch, walk
-from circuitkd.interventions.execution import Execution, Ledger, Plan, plan
+from circuitkd.interventions.execution import Execution, Ledger, Plan, over_batches, plan, too_large
 from circuitkd.interventions.readout import Readout, readout
 from circuitkd.interventions.restart import RowNoise, rest_flops, run_from
 from circuitkd.interventions.sweep_result import SweepResult, cautions
@@ -100,15 +100,8 @@ def _replacements(model: CircuitModel, task: BoundTask, ablation: Ablation, arra
             return replacements(model, task, ablation=ablation, batch_size=arrangement.batch_size)
         except torch.OutOfMemoryError as error:
             if arrangement.batch_size == 1:
-                _out_of_memory(model, error)
+                raise ValueError(too_large(model)) from error
             arrangement.batch_size //= 2
-
-
-def _out_of_memory(model: CircuitModel, error: Exception) -> NoReturn:
-    raise ValueError(
-        f"{model.name} does not fit into the memory of {model.device} with one prompt at a time: use a smaller dtype, "
-        "shorter prompts, or spread the model over devices"
-    ) from error
 
 
 class _Work:
@@ -151,19 +144,15 @@ class _Unit:
 
 def _run(work: _Work, ledger: Ledger, execution: Execution) -> None:
     """All batches; one that does not fit into memory is done in halves."""
-    pending, done = batches(work.task, work.plan.batch_size), 0
-    while pending:
-        rows = pending.pop(0)
-        try:
-            for layer in _batch(work, rows, ledger):
-                finished = done + (layer + 1) * len(rows)
-                execution.report("ablation sweep", finished, total=len(work.task) * work.model.n_layers)
-        except torch.OutOfMemoryError as error:
-            if len(rows) == 1:
-                _out_of_memory(work.model, error)
-            pending[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-            continue
+    done, total = 0, len(work.task) * work.model.n_layers
+
+    def sweep_batch(rows: tuple[int, ...]) -> None:
+        nonlocal done
+        for layer in _batch(work, rows, ledger):
+            execution.report("ablation sweep", done + (layer + 1) * len(rows), total=total)
         done += work.model.n_layers * len(rows)
+
+    over_batches(batches(work.task, work.plan.batch_size), sweep_batch, refusal=too_large(work.model))
 
 
 def _batch(work: _Work, rows: tuple[int, ...], ledger: Ledger) -> Iterator[int]:
@@ -221,20 +210,8 @@ def _base(work: _Work, batch: Batch, target: Readout, resid: Tensor) -> None:
 
 def _layer(work: _Work, unit: _Unit, components: Sequence[Component]) -> np.ndarray:
     """Ablated metric [component, row] of `components`, of one layer; fewer at a time when memory runs out."""
-    rows, n_pos = len(unit.batch), unit.context.n_pos
-    found: list[np.ndarray] = []
-    start = 0
-    while start < len(components):
-        size = min(work.plan.group_size(rows, n_pos), len(components) - start)
-        try:
-            found.append(_ablate(work, unit, components[start : start + size]))
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            work.plan.halve(size * rows * n_pos)
-            continue
-        start += size
-    return np.concatenate(found)
+    shape = len(unit.batch), unit.context.n_pos
+    return np.concatenate(work.plan.in_groups(components, shape, measure=lambda group: _ablate(work, unit, group)))
 
 
 def _ablate(work: _Work, unit: _Unit, group: Sequence[Component]) -> np.ndarray:

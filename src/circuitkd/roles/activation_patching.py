@@ -28,7 +28,7 @@ from torch import Tensor
 
 from circuitkd.components import Component
 from circuitkd.interventions.capture import batches
-from circuitkd.interventions.execution import CPU_BUDGET, GPU_SHARE, Execution, Plan, free_memory, plan
+from circuitkd.interventions.execution import CPU_BUDGET, GPU_SHARE, Execution, Plan, free_memory, over_batches, plan
 from circuitkd.models import blocks
 from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.roles.equal_length import EqualLength, equal_length
@@ -51,22 +51,19 @@ def activation_patching(
     chosen, execution = equal_length(model, task, paired=True), execution or Execution()
     bound, arrangement = chosen.task, plan(model, chosen.task, execution=execution)
     found, done, total = _Sums(model, chosen), 0, model.n_layers * len(bound)
-    pending = batches(bound, pairs_at_a_time(model, bound, execution=execution))
+
+    def patch_batch(rows: tuple[int, ...]) -> None:
+        nonlocal done
+        for layer in found.add(run_pair(model, bound, rows=rows), rows, arrangement=arrangement):
+            execution.report("activation patching", done + layer * len(rows), total=total)
+        done += model.n_layers * len(rows)
+
+    refusal = (
+        f"{model.name} does not fit into the memory of {model.device} with one pair of prompts at a time: "
+        "use a smaller dtype or shorter prompts"
+    )
     with torch.inference_mode():
-        while pending:
-            rows = pending.pop(0)
-            try:
-                for layer in found.add(run_pair(model, bound, rows=rows), rows, arrangement=arrangement):
-                    execution.report("activation patching", done + layer * len(rows), total=total)
-            except torch.OutOfMemoryError as error:
-                if len(rows) == 1:
-                    raise ValueError(
-                        f"{model.name} does not fit into the memory of {model.device} with one pair of prompts at a time: "
-                        "use a smaller dtype or shorter prompts"
-                    ) from error
-                pending[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-                continue
-            done += model.n_layers * len(rows)
+        over_batches(batches(bound, pairs_at_a_time(model, bound, execution=execution)), patch_batch, refusal=refusal)
     return found.result(model, chosen)
 
 
