@@ -7,7 +7,8 @@ from circuitkd.circuits.circuit import Circuit, ModelShape
 from circuitkd.circuits.discovery import DiscoveryOptions, find_circuit
 from circuitkd.circuits.graph import all_edges
 from circuitkd.circuits.kept import KeptScorer
-from circuitkd.circuits.overlap import best_matches, edge_count, overlap, require_models
+from circuitkd.circuits.overlap import edge_count, overlap, require_models
+from circuitkd.comparison.kept import best_matches
 from circuitkd.comparison.result import MatchedPair
 from circuitkd.components import Component, Edge
 from planted import induction, successor

@@ -79,7 +79,7 @@ def test_half_is_enough_and_less_is_not(comparison):
 def test_the_pair_of_largest_weight_counts(comparison):
     pairs = (pair("L0H0", "L1H1", 0.95, 0.2), pair("L0H0", "L0H2", 0.8, 0.5), pair("L0H0", "L0H0", 0.9, 0.5))
     several = replace(comparison, alignment=replace(comparison.alignment, pairs=pairs))
-    assert best_matches(several) == {head("L0H0"): pairs[2]}
+    assert best_matches(several.alignment.pairs) == {head("L0H0"): pairs[2]}
 
 
 def test_without_an_untrained_student_nothing_is_said(comparison):

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from circuitkd.circuits.circuit import Circuit, ModelShape
+from circuitkd.comparison.kept import best_matches
 from circuitkd.comparison.result import Comparison, MatchedPair
 from circuitkd.components import Component, Edge
 
@@ -123,16 +124,6 @@ def require_models(comparison: Comparison, *, teacher: ModelShape, student: Mode
                 f"the {side}'s circuit belongs to {shape.name} (weights {shape.fingerprint}), the comparison's {side} "
                 f"is {model.name} (weights {model.fingerprint}): give circuits of those"
             )
-
-
-def best_matches(pairs: Sequence[MatchedPair]) -> dict[Component, MatchedPair]:
-    """Each teacher component's pair of highest weight, then similarity."""
-    found: dict[Component, MatchedPair] = {}
-    for pair in pairs:
-        best = found.get(pair.teacher)
-        if best is None or (pair.weight, pair.similarity) > (best.weight, best.similarity):
-            found[pair.teacher] = pair
-    return found
 
 
 def _found_node(component: Component, matches: dict[Component, MatchedPair], *, inside: set[Component]) -> FoundNode:

@@ -62,7 +62,7 @@ def find_changes(before: Comparison, after: Comparison) -> Changes:
         )
         for i in order
     )
-    first, second = best_matches(before), best_matches(after)
+    first, second = best_matches(before.alignment.pairs), best_matches(after.alignment.pairs)
     both = [c for c in before.teacher_sweep.components if c in first and c in second]
     of_teacher = dict(zip(before.teacher_sweep.components, before.teacher_sweep.influence(), strict=True))
     other = [

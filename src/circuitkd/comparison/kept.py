@@ -14,6 +14,7 @@ merged, split and repurposed apart; it needs the models, this only the compariso
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def kept_components(comparison: Comparison) -> Kept | None:
         return None
     teacher, student = comparison.teacher_sweep, comparison.student_sweep
     influences = teacher.influence(), student.influence()
-    matches = best_matches(comparison)
+    matches = best_matches(comparison.alignment.pairs)
     found = []
     for index in np.argsort(-influences[0], kind="stable"):
         component, influence = teacher.components[index], float(influences[0][index])
@@ -76,10 +77,11 @@ def kept_components(comparison: Comparison) -> Kept | None:
     return Kept(tuple(found))
 
 
-def best_matches(comparison: Comparison) -> dict[Component, MatchedPair]:
-    """The pair of largest weight, and then of largest similarity, for each teacher component that is in one."""
+def best_matches(pairs: Sequence[MatchedPair]) -> dict[Component, MatchedPair]:
+    """The pair of largest weight, and then of largest similarity, for each teacher component that is in one, in the
+    order in which they come."""
     best: dict[Component, MatchedPair] = {}
-    for pair in comparison.alignment.pairs:
+    for pair in pairs:
         known = best.get(pair.teacher)
         if known is None or (pair.weight, pair.similarity) > (known.weight, known.similarity):
             best[pair.teacher] = pair

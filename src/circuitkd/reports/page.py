@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitkd.circuit_analysis import CircuitComparison
+from circuitkd.comparison.kept import best_matches
 from circuitkd.comparison.result import Comparison, ExamplePatterns, MatchedPair
 from circuitkd.comparison.variants import BASELINE
 from circuitkd.reports import circuit_tables, diagram, role_charts, role_tables, sides, strips, tables, wording
@@ -142,7 +143,7 @@ def _sections(
                 names=wording.short_names(c.teacher.name, c.student.name),
                 shown=_within(c.patterns, budget),
                 pairs=tuple(pairs),
-                strongest=_strongest(pairs),
+                strongest=tuple(best_matches(pairs).values())[:STRONGEST],
                 variants=_variants(c.variants),
                 circuits=next((found for found in circuits if found.belongs_to(c)), None),
                 roles=described,
@@ -150,16 +151,6 @@ def _sections(
             )
         )
     return made
-
-
-def _strongest(pairs: Sequence[MatchedPair]) -> tuple[MatchedPair, ...]:
-    """The pairs of the teacher's most influential components, for each component the one of largest weight."""
-    best: dict[str, MatchedPair] = {}
-    for pair in pairs:
-        known = best.get(str(pair.teacher))
-        if known is None or pair.weight > known.weight:
-            best[str(pair.teacher)] = pair
-    return tuple(best.values())[:STRONGEST]
 
 
 def _within(patterns: Sequence[ExamplePatterns], budget: int) -> tuple[ExamplePatterns, ...]:

@@ -282,7 +282,7 @@ def _components(comparisons: Sequence[Comparison], kept: Sequence[Kept | None]) 
 
 
 def _place_of(c: Comparison, kept: Kept | None) -> Callable[[Component], Place | None]:
-    matches = best_matches(c)
+    matches = best_matches(c.alignment.pairs)
     influences = dict(zip(c.student_sweep.components, c.student_sweep.influence(), strict=True))
     known = {k.teacher: k for k in kept.components} if kept else {}
 
