@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from circuitkd.cli.terminal import table
+from circuitkd.comparison.kept import best_matches
 from circuitkd.comparison.noise import NoiseCurve
 from circuitkd.comparison.result import Comparison, MatchedPair
 from circuitkd.reports.tables import variant_rows
@@ -72,12 +73,7 @@ def _both(teacher: float, student: float, digits: int) -> str:
 
 def pairs_table(comparison: Comparison) -> Table:
     """What became of the teacher's most influential components."""
-    best: dict[str, MatchedPair] = {}
-    for pair in comparison.alignment.pairs:
-        known = best.get(str(pair.teacher))
-        if known is None or pair.weight > known.weight:
-            best[str(pair.teacher)] = pair
-    active = [p for p in best.values() if p.teacher_influence > 0]
+    active = [p for p in best_matches(comparison.alignment.pairs).values() if p.teacher_influence > 0]
     shown = sorted(active, key=lambda p: -p.teacher_influence)[:PAIRS]
     return table(
         f"The teacher's {len(shown)} most influential components and their matches",
