@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,16 +153,9 @@ def distilled(
     from circuitkd.distill.experiment import run_experiment
     from circuitkd.distill.experiment_result import ExperimentResult
     from circuitkd.interventions.execution import fingerprint
-    from circuitkd.provenance import software
+    from circuitkd.studies.run_folders import identity_of
 
-    identity = {
-        "teacher": fingerprint(pair[0]),
-        "student": fingerprint(pair[1]),
-        "task": task.name,
-        "examples": task.digest(),
-        "options": repr(options),
-        "circuitkd version": software()["circuitkd"],
-    }
+    identity = identity_of((fingerprint(pair[0]), fingerprint(pair[1])), task, options=repr(options))
     found = runs.finished(root, ExperimentResult, identity, overwrite=overwrite)
     if found is not None:
         return found
@@ -175,8 +167,6 @@ def distilled(
     request = {runs.REQUEST: json_module.dumps(identity, ensure_ascii=False)}
     result = replace(result, manifest=result.manifest | request)
     result.save(root)
-    for piece in (root / "partial").glob("run-*"):
-        shutil.rmtree(piece)
     runs.clear(root / "partial")
     return result
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from circuitkd.circuit_analysis import CircuitComparison
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Work = Sequence[tuple[Path, Request]]
     Done = Sequence[tuple[tuple[Path, Request], Comparison]]
     Grid = tuple[tuple[float, ...], tuple[int, ...]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,25 +44,19 @@ class Run:
 
     def circuits(self, pair: Pair, done: Done) -> list[CircuitComparison]:
         """Both models' circuits for each finished comparison, kept in `circuits/` of its folder."""
+        return [self._circuits_into(f / "circuits", pair, request, comparison=c) for (f, request), c in done]
+
+    def _circuits_into(self, place: Path, pair: Pair, request: Request, *, comparison: Comparison) -> CircuitComparison:
         from circuitkd.circuit_analysis import CircuitComparison, compare_circuits
-        from circuitkd.cli.runs import clear, keep
 
-        found = []
-        for (folder, request), comparison in done:
-            self.bars.step(f"{request.task.name}: circuits")
-            place = folder / "circuits"
-            execution = replace(self.execution, folder=place / "partial")
+        self.bars.step(f"{request.task.name}: circuits")
 
-            def compute(
-                request: Request = request, comparison: Comparison = comparison, execution: Execution = execution
-            ) -> CircuitComparison:
-                task, ablation = request.task, request.ablation
-                return compare_circuits(comparison, pair, task=task, ablation=ablation, execution=execution)
+        def compute(execution: Execution) -> CircuitComparison:
+            task, ablation = request.task, request.ablation
+            return compare_circuits(comparison, pair, task=task, ablation=ablation, execution=execution)
 
-            identity = request.identity(pair) | {"circuits": "default"}
-            found.append(keep(place, CircuitComparison, identity, compute=compute, overwrite=self.overwrite))
-            clear(place / "partial")
-        return found
+        identity = request.identity(pair) | {"circuits": "default"}
+        return self._resumed(place, CircuitComparison, identity, compute=compute)
 
     def roles(self, pair: Pair, done: Done) -> list[RolesResult]:
         """The roles and fates of each finished comparison, kept in `roles/` of its folder."""
@@ -68,20 +64,26 @@ class Run:
 
     def roles_into(self, place: Path, pair: Pair, request: Request, *, comparison: Comparison) -> RolesResult:
         """The roles and fates of one comparison, kept in `place` and resumed from its `partial/`."""
-        from circuitkd.cli.runs import clear, keep
         from circuitkd.roles.describe import describe_roles
         from circuitkd.roles.result import RolesResult
 
         self.bars.step(f"{request.task.name}: roles")
-        execution = replace(self.execution, folder=place / "partial")
 
-        def compute() -> RolesResult:
+        def compute(execution: Execution) -> RolesResult:
             return describe_roles(
                 *pair, request.task, comparison=comparison, ablation=request.ablation, execution=execution
             )
 
-        identity = request.identity(pair) | {"roles": "default"}
-        found = keep(place, RolesResult, identity, compute=compute, overwrite=self.overwrite)
+        return self._resumed(place, RolesResult, request.identity(pair) | {"roles": "default"}, compute=compute)
+
+    def _resumed(
+        self, place: Path, kind: type[T], identity: Mapping[str, str], *, compute: Callable[[Execution], T]
+    ) -> T:
+        """The result kept in `place`, else computed, resuming from its `partial/`."""
+        from circuitkd.cli.runs import clear, keep
+
+        execution = replace(self.execution, folder=place / "partial")
+        found = keep(place, kind, identity, compute=lambda: compute(execution), overwrite=self.overwrite)
         clear(place / "partial")
         return found
 

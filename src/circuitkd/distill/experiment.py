@@ -11,15 +11,13 @@ are ablated in training. The teacher's signals are computed once per condition a
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
-from circuitkd.artifacts import load_if_whole, save_run
 from circuitkd.distill.conditions import Condition, ExperimentOptions
 from circuitkd.distill.evaluation import circuit_accuracy, fit, right_answers
 from circuitkd.distill.experiment_result import DistillationRun, ExperimentResult
@@ -60,7 +58,8 @@ def run_experiment(
     runs = []
     for done, (condition, seed) in enumerate(work):
         execution.report("distillation", done, total=len(work))
-        runs.append(_finished(setup, condition, seed, keep=keep))
+        run = partial(_run, setup, condition, seed, keep=keep)
+        runs.append(setup.kept("run", f"{condition} {seed}", kind=DistillationRun, compute=run))
     execution.report("distillation", len(work), total=len(work))
     return ExperimentResult(
         teacher=teacher.name,
@@ -75,19 +74,6 @@ def run_experiment(
         warnings=setup.warnings,
         manifest=_manifest(setup, task),
     )
-
-
-def _finished(setup: Setup, condition: Condition, seed: int, *, keep: Keep | None) -> DistillationRun:
-    """A run from the folder of finished ones, or made and kept there."""
-    folder = setup.execution.folder
-    digest = hashlib.sha256(f"{setup.identity} {condition} {seed}".encode()).hexdigest()[:16]
-    place = None if folder is None else Path(folder) / f"run-{digest}"
-    if (found := load_if_whole(place, DistillationRun)) is not None:
-        return found
-    run = _run(setup, condition, seed, keep=keep)
-    if place is not None:
-        save_run(place, run, manifest=software())
-    return run
 
 
 def _run(setup: Setup, condition: Condition, seed: int, *, keep: Keep | None) -> DistillationRun:

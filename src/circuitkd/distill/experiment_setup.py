@@ -5,12 +5,16 @@ The circuit is chosen and mapped on the training split alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitkd.artifacts import load_if_whole, save_run
 from circuitkd.components import Component
 from circuitkd.distill.circuit_parameters import CircuitParameters
 from circuitkd.distill.conditions import Condition, ExperimentOptions
@@ -30,6 +34,7 @@ from circuitkd.tasks.binding import BoundTask
 
 SHARE_OF_HEADS, LEAST_HEADS = 0.15, 2
 Bound = tuple[BoundTask, BoundTask]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,18 @@ class Setup:
     teacher_accuracy: NDArray[np.float64]
     warnings: tuple[str, ...]
     identity: str
+
+    def kept(self, prefix: str, key: str, *, kind: type[T], compute: Callable[[], T]) -> T:
+        """A piece of the experiment that `key` names: from the folder of finished ones, else computed and kept there."""
+        if self.execution.folder is None:
+            return compute()
+        digest = hashlib.sha256(f"{self.identity} {key}".encode()).hexdigest()[:16]
+        place = Path(self.execution.folder) / f"{prefix}-{digest}"
+        found = load_if_whole(place, kind)
+        if found is None:
+            found = compute()
+            save_run(place, found, manifest=software())
+        return found
 
 
 def prepare(

@@ -9,17 +9,14 @@ Limit: a validation split of few examples tells candidates apart poorly; the tab
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
-from circuitkd.artifacts import load_if_whole, save_run
 from circuitkd.distill.conditions import MAPPED, Grid, Losses
 from circuitkd.distill.evaluation import right_answers
 from circuitkd.distill.experiment_setup import Setup
 from circuitkd.distill.signals import Points
 from circuitkd.distill.training_run import train_copy
-from circuitkd.provenance import software
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,9 @@ def search(setup: Setup, grid: Grid) -> SearchResult:
     found = []
     for done, (weight, points) in enumerate(work):
         setup.execution.report("search", done, total=len(work))
-        found.append(_candidate(setup, weight, points, seeds=grid.seeds))
+        trial = partial(_candidate, setup, weight, points, seeds=grid.seeds)
+        key = f"{weight} {points} {grid.seeds}"
+        found.append(setup.kept("run-search", key, kind=Candidate, compute=trial))
     setup.execution.report("search", len(work), total=len(work))
     best = min(found, key=lambda c: (-round(c.mean, 9), c.weight, grid.points.index(c.points)))
     return SearchResult(grid, tuple(found), best)
@@ -75,16 +74,8 @@ def apply(losses: Losses, found: SearchResult) -> Losses:
 
 
 def _candidate(setup: Setup, weight: float, points: Points, *, seeds: tuple[int, ...]) -> Candidate:
-    folder = setup.execution.folder
-    digest = hashlib.sha256(f"{setup.identity} {weight} {points} {seeds}".encode()).hexdigest()[:16]
-    place = None if folder is None else Path(folder) / f"run-search-{digest}"
-    if (kept := load_if_whole(place, Candidate)) is not None:
-        return kept
     losses = replace(setup.options.losses, weight=weight, points=points)
     tried = replace(setup, options=replace(setup.options, losses=losses))
     students = [train_copy(tried, MAPPED, seed=seed)[0] for seed in seeds]
     accuracies = [float(right_answers(s, setup.validation[1]).mean()) for s in students]
-    candidate = Candidate(weight, points, tuple(accuracies))
-    if place is not None:
-        save_run(place, candidate, manifest=software())
-    return candidate
+    return Candidate(weight, points, tuple(accuracies))
