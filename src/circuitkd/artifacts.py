@@ -20,7 +20,8 @@ import types
 import typing
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,15 +61,19 @@ def save_run(folder: str | Path, result: Any, *, manifest: Mapping[str, Any]) ->
         folder / "manifest.json": about,
         folder / "result.json": to_json({"sha256": _sha256(to_json(whole).encode())} | whole).encode(),
     }
-    try:
+    with cannot_write(f"the run folder {folder}", way_out="free some space or choose another --output-dir"):
         folder.mkdir(parents=True, exist_ok=True)
         write_together(files)
-    except OSError as error:
-        raise ValueError(
-            f"cannot write the run folder {folder}: {error.strerror or error}; free some space or choose another "
-            "--output-dir"
-        ) from error
     return folder
+
+
+@contextmanager
+def cannot_write(what: str, *, way_out: str) -> Iterator[None]:
+    """Turn an OSError of writing `what` into a ValueError that names it, the reason and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"cannot write {what}: {error.strerror or error}; {way_out}") from error
 
 
 def load_run(folder: str | Path, kind: type[T]) -> T:

@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from circuitkd.artifacts import MISREAD, decode, load_run, plain, read_json, save_run, to_json, write_atomically
+from circuitkd.artifacts import (
+    MISREAD,
+    cannot_write,
+    decode,
+    load_run,
+    plain,
+    read_json,
+    save_run,
+    to_json,
+    write_atomically,
+)
 from circuitkd.circuits.evaluation import EdgeEvaluation, Evaluation
 from circuitkd.circuits.graph import check_edges
 from circuitkd.circuits.pruning import Pruning
@@ -194,9 +204,7 @@ def _read(path: Path) -> Circuit:
 def write_text(path: str | Path, text: str) -> Path:
     """Write a file whole or not at all, its folder made if missing. Raises ValueError when it cannot be written."""
     path = Path(path)
-    try:
+    with cannot_write(str(path), way_out="choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     return path

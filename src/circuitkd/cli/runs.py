@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from circuitkd.artifacts import load_run, read_json, to_json, write_atomically
+from circuitkd.artifacts import cannot_write, load_run, read_json, to_json, write_atomically
 from circuitkd.cli.terminal import note
 from circuitkd.provenance import software
 from circuitkd.studies.run_folders import (
@@ -162,10 +162,8 @@ def write_index(root: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """Write `index.json` with these rows, each with its `folder` below `root`. Raises ValueError when it cannot be
     written."""
     path = root / INDEX
-    try:
+    with cannot_write(str(path), way_out="free some space"):
         write_atomically(path, to_json({"format": 1, "runs": rows, "software": software()}).encode())
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}; free some space") from error
     return path
 
 

@@ -18,7 +18,7 @@ import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from circuitkd.artifacts import write_atomically
+from circuitkd.artifacts import cannot_write, write_atomically
 from circuitkd.comparison.front_matter import line_break, read_entries, with_entry
 from circuitkd.comparison.kept import kept_components
 
@@ -228,13 +228,12 @@ def _write_locally(comparison: Comparison, path: Path) -> Path:
     card = path / CARD if path.is_dir() else path
     if card.suffix != ".md":
         raise ValueError(f"{path} is neither a folder nor a .md file: name a model folder or its README.md")
-    try:
-        old = card.read_bytes().decode("utf-8") if card.exists() else ""
-        write_atomically(card, updated_card(old, comparison).encode())
-    except OSError as error:
-        raise ValueError(f"cannot write {card}: {error.strerror or error}; choose another place") from error
-    except ValueError as error:
-        raise ValueError(f"{card} is left as it was: {error}") from error
+    with cannot_write(str(card), way_out="choose another place"):
+        try:
+            old = card.read_bytes().decode("utf-8") if card.exists() else ""
+            write_atomically(card, updated_card(old, comparison).encode())
+        except ValueError as error:
+            raise ValueError(f"{card} is left as it was: {error}") from error
     return card
 
 

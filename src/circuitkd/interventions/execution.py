@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from circuitkd.artifacts import write_atomically
+from circuitkd.artifacts import cannot_write, write_atomically
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.models import flops
 from circuitkd.models.circuit_model import CircuitModel
@@ -28,6 +28,7 @@ Found = TypeVar("Found")
 CPU_BUDGET = 0.6e9
 SMALL_WIDTH, SMALL_TOKENS = 512, 2048
 GPU_TOKENS, GPU_SHARE = 1 << 16, 0.3
+WAY_OUT = "free some space or choose another folder, then run again"
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,8 @@ class Ledger:
         reference = ablation.reference.digest() if ablation.reference else ""
         version = software()["circuitkd"]
         parts = (version, fingerprint(model), repr(task.examples), ablation.describe(), reference)
-        try:
+        with cannot_write(f"to {folder}", way_out=WAY_OUT):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(_unwritable(folder, error)) from error
         return cls(folder, hashlib.sha256("|".join(parts).encode()).hexdigest()[:16])
 
     def _path(self, rows: Sequence[int], piece: object) -> Path | None:
@@ -204,17 +203,9 @@ class Ledger:
         path = self._path(rows, piece)
         if path is None:
             return
-        try:
-            checksum = np.array([zlib.crc32(values.tobytes())], dtype=np.uint32)
+        checksum = np.array([zlib.crc32(values.tobytes())], dtype=np.uint32)
+        with cannot_write(f"to {path.parent}", way_out=WAY_OUT):
             write_atomically(path, save({"values": np.ascontiguousarray(values), "crc32": checksum}))
-        except OSError as error:
-            raise ValueError(_unwritable(path.parent, error)) from error
-
-
-def _unwritable(folder: Path, error: OSError) -> str:
-    return (
-        f"cannot write to {folder}: {error.strerror or error}; free some space or choose another folder, then run again"
-    )
 
 
 def fingerprint(model: CircuitModel) -> str:

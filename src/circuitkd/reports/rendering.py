@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from circuitkd.artifacts import write_atomically
+from circuitkd.artifacts import cannot_write, write_atomically
 from circuitkd.reports import wording
 from circuitkd.reports.terms import anchor
 
@@ -60,13 +60,9 @@ def render_page(template: str, *, scripts: Mapping[str, str], **values: Any) -> 
 def write_page(path: str | Path, content: str) -> Path:
     """Write a page, its folder made if missing. Raises ValueError where it cannot be written."""
     path = Path(path)
-    try:
+    with cannot_write(f"the report {path}", way_out="free some space or choose another file name"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.encode())
-    except OSError as error:
-        raise ValueError(
-            f"cannot write the report {path}: {error.strerror or error}; free some space or choose another file name"
-        ) from error
     return path
 
 

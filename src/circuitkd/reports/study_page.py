@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from circuitkd.artifacts import write_together
+from circuitkd.artifacts import cannot_write, write_together
 from circuitkd.reports import experiment_page, page
 from circuitkd.reports.study_tables import to_csv, to_latex, to_markdown
 from circuitkd.reports.study_view import study_view
@@ -22,11 +22,9 @@ def write_study(run: StudyRun, folder: str | Path) -> Path:
     """
     root, tables = Path(folder), study_tables(run)
     files = {root / TABLES / f"{t.name}.{ending}": made(t).encode() for t in tables for ending, made in FORMATS.items()}
-    try:
+    with cannot_write(str(root / TABLES), way_out="free some space"):
         (root / TABLES).mkdir(parents=True, exist_ok=True)
         write_together(files)
-    except OSError as error:
-        raise ValueError(f"cannot write {root / TABLES}: {error.strerror or error}; free some space") from error
     links = []
     for job, found in run.of_kind("distill"):
         experiment_page.write(found.experiment, root / job.folder / "report.html")

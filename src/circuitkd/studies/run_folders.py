@@ -22,12 +22,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from circuitkd.artifacts import MISREAD, read_json, read_manifest, save_run, to_json, write_atomically
+from circuitkd.artifacts import MISREAD, cannot_write, read_json, read_manifest, save_run, to_json, write_atomically
 from circuitkd.provenance import software
 from circuitkd.tasks.base import Task
 
 REQUEST = "request"
 LOCK, HOLDER = ".lock", ".lock.json"
+WAY_OUT = "free some space or choose another --output-dir"
 Fingerprints = tuple[str, str]
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
 
@@ -59,16 +60,15 @@ def claimed(folder: Path) -> Iterator[Path]:
 
     Raises ValueError, before a long run, for a folder that cannot be written or that another process works in.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, is_singleton=False)
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ValueError(
-            f"{folder} is in use by {_holder(folder)}: wait for it to end, or choose another --output-dir"
-        ) from None
-    except OSError as error:
-        raise ValueError(_unwritable(folder, error)) from error
+    with cannot_write(f"to {folder}", way_out=WAY_OUT):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / LOCK, is_singleton=False)
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(
+                f"{folder} is in use by {_holder(folder)}: wait for it to end, or choose another --output-dir"
+            ) from None
     try:
         _sign(folder)
         yield folder
@@ -80,12 +80,10 @@ def claimed(folder: Path) -> Iterator[Path]:
 
 def _sign(folder: Path) -> None:
     """Say who works in the folder, and remove what a process that was killed was about to write."""
-    try:
+    with cannot_write(f"to {folder}", way_out=WAY_OUT):
         _remove_drafts(folder)
         record = {"process": os.getpid(), "host": platform.node()}
         write_atomically(folder / HOLDER, to_json(record).encode())
-    except OSError as error:
-        raise ValueError(_unwritable(folder, error)) from error
 
 
 def _holder(folder: Path) -> str:
@@ -99,10 +97,6 @@ def _holder(folder: Path) -> str:
 def _remove_drafts(folder: Path) -> None:
     for draft in folder.glob(".*.tmp"):
         draft.unlink(missing_ok=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> str:
-    return f"cannot write to {folder}: {error.strerror or error}; free some space or choose another --output-dir"
 
 
 def differences(folder: Path, identity: Mapping[str, str]) -> list[str]:

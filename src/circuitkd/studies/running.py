@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import torch
 
-from circuitkd.artifacts import load_if_whole, to_json, write_atomically
+from circuitkd.artifacts import cannot_write, load_if_whole, to_json, write_atomically
 from circuitkd.comparison.result import Comparison
 from circuitkd.interventions.execution import Execution, Progress, fingerprint
 from circuitkd.models.files import locate
@@ -214,7 +214,5 @@ def _write_index(root: Path, run: StudyRun) -> None:
         for job in jobs(run.study)
     ]
     record = {"format": 1, "study": run.study.model_dump(mode="json"), "jobs": rows, "software": software()}
-    try:
+    with cannot_write(str(root / INDEX), way_out="free some space"):
         write_atomically(root / INDEX, to_json(record).encode())
-    except OSError as error:
-        raise ValueError(f"cannot write {root / INDEX}: {error.strerror or error}; free some space") from error
