@@ -45,6 +45,7 @@ def run(condition: str, seed: int, *, right: int, mean_drop: float = 15.0) -> Di
         losses=np.array([3.0, 2.0, 1.0]) + 0.1 * seed if trained else np.zeros(0),
         seconds=1.0,
         untouched=Untouched("aa", "aa", 12_345) if only_circuit else None,
+        task_losses=np.array([2.0, 1.0, 0.5]) + 0.1 * seed if trained and condition != CKA_ONLY else np.zeros(0),
     )
 
 

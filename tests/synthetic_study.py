@@ -108,6 +108,7 @@ def _run(condition: str, seed: int, right: tuple[int, ...]) -> DistillationRun:
         loss_steps=np.array([1.0, 2.0]),
         losses=np.array([3.0, 1.5]),
         seconds=1.0,
+        task_losses=np.array([2.0, 1.0 + seed]) if condition != PAPER[3].name else np.zeros(0),
     )
 
 

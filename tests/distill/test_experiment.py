@@ -116,3 +116,5 @@ def test_the_same_seed_gives_the_same_run(case, result):
     (again,) = run_experiment(case.teacher, case.student, case.task, options=options).runs
     before = result.of("circuit, CE + CKA of random pairs")[1]
     assert (again.ce, again.alignment, list(again.losses)) == (before.ce, before.alignment, list(before.losses))
+    assert list(again.task_losses) == list(before.task_losses) and len(again.task_losses) == len(again.losses)
+    assert not len(result.of("circuit, CKA of mapped pairs")[0].task_losses)

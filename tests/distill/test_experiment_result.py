@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,7 @@ def run(condition, seed, right, circuit=(1, 0, 0, 0)):
         seconds=1.0,
         untouched=Untouched("a", "a", 7) if trained else None,
         pairs=MAP if "random" in condition else None,
+        task_losses=np.array([1.0, 0.75]),
     )
 
 
@@ -91,7 +94,9 @@ def test_frames(result):
     assert frame.loc[2, "full"] == 1.0 and frame.loc[3, "faithfulness"] == 0.5 and frame.loc[0, "validation"] == 0.5
     curves = result.curves()
     assert len(curves) == 10
-    assert curves.iloc[1].to_dict() == {"condition": "untrained", "seed": 0, "step": 2, "loss": 1.5}
+    assert curves.iloc[1].to_dict() == {"condition": "untrained", "seed": 0, "step": 2, "loss": 1.5, "task_loss": 0.75}
+    earlier = replace(result, runs=tuple(replace(r, task_losses=np.zeros(0)) for r in result.runs))
+    assert earlier.curves()["task_loss"].isna().all() and len(earlier.curves()) == 10
 
 
 def test_comes_back_as_it_was_saved(result, tmp_path):

@@ -43,6 +43,30 @@ def test_accumulating_is_one_large_batch(objective):
     assert largest_difference(weights(whole), weights(parts)) < 1e-9
 
 
+@pytest.mark.parametrize("objective", [Objective(), aligned(gather_rows=True, weight=0.7)], ids=["ce", "ce and cka"])
+def test_the_log_has_the_terms_of_the_loss(objective):
+    whole = make(wide(), objective, max_steps=4, logging_steps=2)
+    whole.train()
+    parts = make(
+        wide(), objective, max_steps=4, logging_steps=2, per_device_train_batch_size=2, gradient_accumulation_steps=4
+    )
+    parts.train()
+    for one, several in zip(*(terms(t) for t in (whole, parts)), strict=True):
+        assert several == pytest.approx(one, rel=1e-5)
+        loss, task, *alignment = one
+        assert loss == pytest.approx(task + 0.7 * sum(alignment), rel=1e-5)
+        assert len(alignment) == (objective.alignment is not None)
+    ablated = make(None, Objective(None, alignment=Alignment(PAIRS)))
+    ablated.train()
+    assert all(len(entry) == 2 and entry[0] == pytest.approx(entry[1]) for entry in terms(ablated))
+
+
+def terms(trainer):
+    """Loss, task loss and alignment loss of each log entry of training, as far as it has them."""
+    names = ("loss", "task_loss", "alignment_loss")
+    return [[e[n] for n in names if n in e] for e in trainer.state.log_history if "loss" in e]
+
+
 @pytest.mark.parametrize(("points", "size"), [("answer", 1), ("tokens", 2)])
 def test_gathered_rows_are_one_large_batch_for_cka_too(points, size):
     objective = aligned(gather_rows=True, points=points, weight=0.7, reduction="mean")

@@ -49,6 +49,7 @@ def folders(tmp_path_factory):
 def test_two_processes_train_what_one_does(folders, name):
     one, two = (json.loads((folder / f"{name}.json").read_text()) for folder in folders)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-6)
+    assert two["terms"] == pytest.approx(one["terms"], rel=1e-6)
     assert two["metrics"] == pytest.approx(one["metrics"], rel=1e-6)
     assert one["identical"] and two["identical"] and len(one["losses"]) == 2
     weights = [load_file(folder / f"{name}.safetensors") for folder in folders]

@@ -20,6 +20,7 @@ from distill_cases import pair
 from distill_runs import HEADS, aligned, make, weights
 
 OBJECTIVES = {"ce": Objective(), "kl": Objective("kl"), "cka": aligned(gather_rows=True, weight=0.7)}
+TERMS = ("task_loss", "alignment_loss")
 
 
 def train(folder: str, size: str, accumulation: str) -> None:
@@ -32,8 +33,9 @@ def train(folder: str, size: str, accumulation: str) -> None:
         metrics = trainer.evaluate()
         if trainer.is_world_process_zero():
             losses = [e["loss"] for e in trainer.state.log_history if "loss" in e]
+            terms = [e.get(name) for e in trainer.state.log_history for name in TERMS if "loss" in e]
             kept = {k: metrics[k] for k in ("eval_accuracy", "eval_ce", "eval_cka") if k in metrics}
-            record = {"losses": losses, "metrics": kept, "identical": trainer.untouched.identical}
+            record = {"losses": losses, "terms": terms, "metrics": kept, "identical": trainer.untouched.identical}
             Path(folder, f"{name}.json").write_text(json.dumps(record))
             save_file({n: v.contiguous() for n, v in weights(trainer).items()}, Path(folder, f"{name}.safetensors"))
     trainer.accelerator.end_training()

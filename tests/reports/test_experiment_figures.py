@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from circuitkd.reports import experiment_figures as figures
-from synthetic_experiment import ALL_CE, MAP, MAPPED, UNTRAINED, experiment, plain
+from synthetic_experiment import ALL_CE, CKA_ONLY, MAP, MAPPED, UNTRAINED, experiment, plain
 
 
 def value(panel, place):
@@ -46,6 +47,17 @@ def test_losses_have_a_line_for_each_seed_and_one_for_their_mean():
     assert [p.value for p in lines[3].points] == pytest.approx([3.1, 2.1, 1.1])
     assert [p.x for p in lines[0].points] == pytest.approx([33.33, 66.67, 100])
     assert json.loads(found[0].table.json)["rows"][4] == [1, 2, 2.1]
+
+
+def test_task_losses_share_an_axis():
+    found = figures.task_loss_panels(plain())
+    assert [p.panel.title for p in found] == [c for c in plain().conditions if c not in (UNTRAINED, CKA_ONLY)]
+    assert [p.value for p in found[1].panel.lines[3].points] == pytest.approx([2.1, 1.1, 0.6])
+    assert json.loads(found[0].table.json)["columns"] == ["seed", "step", "task loss"]
+    higher = replace(plain().runs[-1], task_losses=np.array([9.0, 8.0, 7.0]))
+    made = replace(plain(), runs=(*plain().runs[:-1], higher))
+    axes = {p.panel.axis for p in figures.task_loss_panels(made)}
+    assert len(axes) == 1 and axes.pop().high >= 9
 
 
 def test_the_map_of_heads():

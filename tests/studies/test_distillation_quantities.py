@@ -36,6 +36,17 @@ def test_faithfulness():
     assert math.isnan(faithfulness(never, "teacher").value)
 
 
+def test_task_loss():
+    assert read("task-loss", "circuit, CE + CKA of mapped pairs, step 2").value == 1.0
+    assert read("task-loss", "untrained, step 2").value == 1.5  # the mean over its two seeds
+    with pytest.raises(ValueError, match="'circuit, CKA of mapped pairs' has no task loss"):
+        read("task-loss", "circuit, CKA of mapped pairs, step 2")
+    with pytest.raises(ValueError, match="there is no logged step '3'"):
+        read("task-loss", "circuit, CE, step 3")
+    with pytest.raises(ValueError, match="names no step"):
+        read("task-loss", "circuit, CE")
+
+
 def test_p_value():
     # Both conditions are right on every example.
     assert read("p-against", "circuit, CE").value == 1.0

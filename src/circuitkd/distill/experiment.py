@@ -86,7 +86,7 @@ def _run(setup: Setup, condition: Condition, seed: int, *, keep: Keep | None) ->
     alignment, mean_drop = setup.scorer(student)
     measured = fit((teacher, setup.test[0]), (student, setup.test[1]), pairs=setup.head_map.pairs, debiased=debiased)
     draws = setup.options.random_circuits
-    logged = [(e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e] if trainer else []
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry] if trainer else []
     parameter_share, head_share = shares(setup, condition)
     return DistillationRun(
         condition=condition.name,
@@ -99,11 +99,12 @@ def _run(setup: Setup, condition: Condition, seed: int, *, keep: Keep | None) ->
         mean_drop=mean_drop,
         head_share=head_share,
         parameter_share=parameter_share,
-        loss_steps=np.array([step for step, _ in logged], dtype=np.float64),
-        losses=np.array([loss for _, loss in logged], dtype=np.float64),
+        loss_steps=np.array([entry["step"] for entry in logged], dtype=np.float64),
+        losses=np.array([entry["loss"] for entry in logged], dtype=np.float64),
         seconds=seconds,
         untouched=trainer.untouched if trainer else None,
         pairs=pairs,
+        task_losses=np.array([entry["task_loss"] for entry in logged if "task_loss" in entry], dtype=np.float64),
     )
 
 

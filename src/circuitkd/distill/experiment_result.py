@@ -8,7 +8,7 @@ seed, on the same examples; the table gives the median p-value over seeds, which
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,9 @@ class DistillationRun:
 
     `accuracy`: whole, circuit and random circuits, by test example. `ce`: on the teacher's top tokens, `cka`: mean over
     the mapped pairs (same kind as trained on), `alignment`: DC Eq. 8, `mean_drop`: DC Table 2, in percent points; all on
-    the test split. `loss_steps`, `losses` [logged step]: the training loss, a mean since the step before. `untouched` is
-    None where all parameters, or none, were trained. `pairs`: the random ones, where they were used.
+    the test split. `loss_steps`, `losses` [logged step]: the training loss, a mean since the step before; `task_losses`
+    [logged step]: the part of it that is the task's (cross-entropy in CD), empty where the condition has none. `untouched`
+    is None where all parameters, or none, were trained. `pairs`: the random ones, where they were used.
     """
 
     condition: str
@@ -52,6 +53,7 @@ class DistillationRun:
     seconds: float
     untouched: Untouched | None = None
     pairs: HeadMap | None = None
+    task_losses: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +96,20 @@ class ExperimentResult:
         return pd.DataFrame([{"condition": r.condition, "seed": r.seed} | _numbers(r) for r in self.runs])
 
     def curves(self) -> pd.DataFrame:
-        """The training losses: one row for each logged step of each run."""
-        rows = [
-            (r.condition, r.seed, int(step), float(loss))
+        """The training losses, and their part that is the task's: one row for each logged step of each run."""
+        parts = [
+            pd.DataFrame(
+                {
+                    "condition": r.condition,
+                    "seed": r.seed,
+                    "step": r.loss_steps.astype(int),
+                    "loss": r.losses,
+                    "task_loss": r.task_losses if len(r.task_losses) else np.nan,
+                }
+            )
             for r in self.runs
-            for step, loss in zip(r.loss_steps, r.losses, strict=True)
         ]
-        return pd.DataFrame(rows, columns=["condition", "seed", "step", "loss"])
+        return pd.concat(parts, ignore_index=True)
 
     def rows(self) -> list[dict[str, str]]:
         """The table as text, a row for each condition, accuracies in percent; `reports.tables.markdown` prints it."""

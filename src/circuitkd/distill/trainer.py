@@ -33,6 +33,7 @@ from circuitkd.distill.circuit_parameters import CircuitParameters, Keeper, Unto
 from circuitkd.distill.data import COLUMNS, check_tokenizers, collate
 from circuitkd.distill.gathering import PairRows, gathered, joined
 from circuitkd.distill.head_map import check_pairs
+from circuitkd.distill.loss_parts import LossParts
 from circuitkd.distill.losses import alignment_loss, cka, composite, row_caution, surrogate_loss
 from circuitkd.distill.objective import Alignment, Objective
 from circuitkd.distill.signals import CachedTeacher, LiveTeacher, Signals, Teacher
@@ -48,8 +49,8 @@ class CircuitDistillationTrainer(Trainer):
     weights are trained (None: all parameters); everything else keeps its bits, which is checked at the end of `train`
     and written to `manifest.json` in `args.output_dir` (`untouched`). `teacher_cache`: a folder in which the teacher's
     signals for the training set are kept, so that the teacher runs once. Datasets are those of `data.rows_of`. Other
-    keywords are the Trainer's. Evaluation reports accuracy, ce (on the teacher's top tokens) and cka (the mean over
-    pairs, on the whole evaluation set at the answer position).
+    keywords are the Trainer's. The log has `task_loss` and `alignment_loss` beside `loss`. Evaluation reports accuracy,
+    ce (on the teacher's top tokens) and cka (the mean over pairs, on the whole evaluation set at the answer position).
 
     Raises ValueError for tokenizers that differ, heads or pairs that do not exist, and batches too small for CKA.
     """
@@ -87,6 +88,7 @@ class CircuitDistillationTrainer(Trainer):
         self._sources = self._teachers(teacher_cache)
         self._window: list[list[PairRows]] = []
         self._micro = 0
+        self._parts = LossParts()
         self.add_callback(_Outside(self))
 
     def compute_loss(
@@ -112,13 +114,14 @@ class CircuitDistillationTrainer(Trainer):
         count = rows if num_items_in_batch is None else num_items_in_batch
         shared = num_items_in_batch is not None and self.args.average_tokens_across_devices
         scale = self.accelerator.num_processes if shared else 1
-        task = torch.zeros((), device=run.logits.device)
+        task = term = None
         if objective.task_loss is not None:
             task = objective.task_losses(run.logits, inputs, signals=signals).sum() / count * scale
-        term = None
         if alignment is not None:
             term = self._alignment(alignment, run, inputs, signals=signals, share=rows / count * scale)
-        loss = composite(task, term, weight=alignment.weight if alignment else 0.0)
+        self._parts.add(task_loss=task, alignment_loss=term)
+        whole = torch.zeros((), device=run.logits.device) if task is None else task
+        loss = composite(whole, term, weight=alignment.weight if alignment else 0.0)
         return (loss, {"logits": run.logits}) if return_outputs else loss
 
     def _alignment(
@@ -172,6 +175,11 @@ class CircuitDistillationTrainer(Trainer):
         if self.keeper is not None:
             self.keeper.mask_gradients()
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The Trainer's, with the terms of the training loss."""
+        terms = self._parts.take(self.accelerator) if "loss" in logs else {}
+        super().log(logs | terms, start_time)
 
     def prediction_step(
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
@@ -246,6 +254,7 @@ class _Outside(TrainerCallback):
             self.trainer.keeper.check()
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer._parts.step()
         if self.trainer.keeper is not None and self.trainer.optimizer is not None:
             self.trainer.keeper.restore(self.trainer.optimizer)
 

@@ -1,7 +1,8 @@
 """Figures of a distillation experiment as geometry: dots over seeds, training losses, the map of heads.
 
 A template draws them as SVG, so they can be read, printed and saved without a script. Dots of one panel share an axis;
-every loss has its own, for losses of different objectives have different sizes.
+every training loss has its own, for losses of different objectives have different sizes; the part that is the task's
+can be compared, and has one for all conditions.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from circuitkd.distill.differences import main_condition
 from circuitkd.distill.experiment_result import DistillationRun, ExperimentResult
@@ -23,6 +25,7 @@ from circuitkd.reports.wording import fixed
 CHARACTER, PLOT, ROW = 5.7, 216.0, 25.0  # width of a letter, of the plotted area, height of a row, in pixels
 BOX, GAP = (62.0, 30.0), 14.0
 Value = Callable[[DistillationRun], float]
+Series = Callable[[DistillationRun], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class MapDiagram:
 
 @dataclass(frozen=True)
 class LossPanel:
-    """The training loss of one condition, and its numbers."""
+    """A loss of one condition in training, and its numbers."""
 
     panel: Panel
     table: Data
@@ -106,11 +109,12 @@ def joined(panels: Sequence[DotPanel]) -> Data:
 
 def loss_panels(result: ExperimentResult) -> list[LossPanel]:
     """The training loss of each trained condition: a thin line for each seed, a thick one for their mean."""
-    return [
-        _loss(condition, found)
-        for condition in result.conditions
-        if (found := [r for r in result.of(condition) if len(r.losses)])
-    ]
+    return _losses(result, lambda r: r.losses, "training loss")
+
+
+def task_loss_panels(result: ExperimentResult) -> list[LossPanel]:
+    """The part of it that is the task's, on one axis, where a condition has it."""
+    return _losses(result, lambda r: r.task_losses, "task loss", is_shared=True)
 
 
 def map_diagram(found: HeadMap) -> MapDiagram:
@@ -167,9 +171,17 @@ def _dots(result: ExperimentResult, title: str, value: Value, *, unit: str, refe
     )
 
 
-def _loss(condition: str, runs: Sequence[DistillationRun]) -> LossPanel:
+def _losses(result: ExperimentResult, read: Series, name: str, *, is_shared: bool = False) -> list[LossPanel]:
+    found = {c: [r for r in result.of(c) if len(read(r))] for c in result.conditions}
+    every = [r for runs in found.values() for r in runs] if is_shared else None
+    return [_loss(c, runs, read, name=name, on_axis=every or runs) for c, runs in found.items() if runs]
+
+
+def _loss(
+    condition: str, runs: Sequence[DistillationRun], read: Series, *, name: str, on_axis: Sequence[DistillationRun]
+) -> LossPanel:
     steps = runs[0].loss_steps
-    axis = axis_for([0.0, *(float(v) for r in runs for v in r.losses)], most=4)
+    axis = axis_for([0.0, *(float(v) for r in on_axis for v in read(r))], most=4)
     last = float(max(r.loss_steps[-1] for r in runs)) or 1.0
 
     def line(name: str, role: str, at: Sequence[float], values: Sequence[float]) -> Line:
@@ -180,9 +192,9 @@ def _loss(condition: str, runs: Sequence[DistillationRun]) -> LossPanel:
         )
         return Line(name, role, points, is_reference=True)
 
-    lines = [line(f"seed {r.seed}", "seed", r.loss_steps.tolist(), r.losses.tolist()) for r in runs]
+    lines = [line(f"seed {r.seed}", "seed", r.loss_steps.tolist(), read(r).tolist()) for r in runs]
     if all(np.array_equal(r.loss_steps, steps) for r in runs):
-        lines.append(line("mean", "mean", steps.tolist(), np.mean([r.losses for r in runs], axis=0).tolist()))
+        lines.append(line("mean", "mean", steps.tolist(), np.mean([read(r) for r in runs], axis=0).tolist()))
     ticks = tuple((round(100 * s / last, 2), f"{s:.0f}") for s in (0.0, last / 2, last))
-    rows = tuple((r.seed, int(s), float(v)) for r in runs for s, v in zip(r.loss_steps, r.losses, strict=True))
-    return LossPanel(Panel(condition, tuple(lines), axis, ticks, "step"), Data(("seed", "step", "training loss"), rows))
+    rows = tuple((r.seed, int(s), float(v)) for r in runs for s, v in zip(r.loss_steps, read(r), strict=True))
+    return LossPanel(Panel(condition, tuple(lines), axis, ticks, "step"), Data(("seed", "step", name), rows))

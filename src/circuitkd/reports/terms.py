@@ -54,6 +54,7 @@ TERMS = {
     "circuit accuracy": "circuit",
     "random circuits": "random",
     "training loss": "loss",
+    "task loss": "task-loss",
     "mapping": "mapping",
 }
 

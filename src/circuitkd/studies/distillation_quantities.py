@@ -15,7 +15,7 @@ from circuitkd.comparison.resampling import interval, resampled_means
 from circuitkd.distill.conditions import MAPPED
 from circuitkd.distill.evaluation import CircuitAccuracy
 from circuitkd.studies.distillation import Distillation
-from circuitkd.studies.measured import DRAWS, SEED, Floats, Quantity, over_examples, plain
+from circuitkd.studies.measured import DRAWS, SEED, Floats, Quantity, chosen, numbered, over_examples, plain
 
 TEACHER = "teacher"
 CONDITION = "a condition, or teacher"
@@ -54,10 +54,20 @@ def _p_value(result: Distillation, baseline: str) -> Estimate:
     return plain(float(np.median([t.p_value for t in result.experiment.tests(MAPPED.name, baseline)])))
 
 
+def _task_loss(result: Distillation, where: str) -> Estimate:
+    condition, step = numbered(where, "step")
+    runs = result.experiment.of(condition)
+    if not all(len(run.task_losses) for run in runs):
+        raise ValueError(f"{condition!r} has no task loss: it was not trained on one")
+    logged = [f"{s:g}" for s in runs[0].loss_steps]
+    return plain(float(np.mean([run.task_losses[chosen(f"{step:g}", logged, what="logged step")] for run in runs])))
+
+
 DISTILLATION_QUANTITIES: Mapping[str, Quantity] = {
     "full-accuracy": Quantity("distill", "", lambda r, of: accuracy(r, of, what="full"), CONDITION),
     "circuit-accuracy": Quantity("distill", "", lambda r, of: accuracy(r, of, what="circuit"), CONDITION),
     "random-circuit-accuracy": Quantity("distill", "", lambda r, of: accuracy(r, of, what="random"), CONDITION),
     "circuit-faithfulness": Quantity("distill", "", faithfulness, CONDITION),
+    "task-loss": Quantity("distill", "nats", _task_loss, "a condition and a logged step, like circuit, CE, step 200"),
     "p-against": Quantity("distill", "", _p_value, "a baseline condition; McNemar, median over seeds"),
 }
