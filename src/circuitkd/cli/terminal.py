@@ -1,6 +1,7 @@
 """Where output goes: results to stdout, progress and notes to stderr, `--json` alone on stdout.
 
-Without a terminal there are no colours, and lines are 100 columns wide (COLUMNS sets another width).
+Without a terminal there are no colours, and lines are 100 columns wide (COLUMNS sets another width). Names and prompts come
+from files: characters in them that steer a terminal, or turn the direction of a line, are printed as visible signs.
 """
 
 from __future__ import annotations
@@ -11,11 +12,23 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
+_STEERING = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"} | dict.fromkeys(
+    [*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"
+)
+
+
+class _SafeConsole(Console):
+    """A console whose own codes reach the terminal, and nobody else's."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else text.translate(_STEERING), style, control)
 
 
 def results() -> Console:
@@ -32,7 +45,7 @@ def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
     # Text is printed as it is: names with [brackets] are no markup, numbers are not coloured.
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    return _SafeConsole(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
 def note(text: str) -> None:
