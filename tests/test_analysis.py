@@ -14,11 +14,14 @@ from transformers import PreTrainedTokenizerFast
 from circuitkd import analysis as module
 from circuitkd.analysis import CompareOptions, compare, noise_curve, prepare, run_measure, run_sweep
 from circuitkd.circuits.screening import screened_sweep
+from circuitkd.comparison import measure as measures_of
+from circuitkd.comparison import pair_similarity as similarities
+from circuitkd.comparison.noise import GaussianNoise
 from circuitkd.comparison.notebook_preset import released_notebook
-from circuitkd.comparison.pair_similarity import Measures, notebook_similarity
+from circuitkd.comparison.pair_similarity import Measures, notebook_similarity, pair_similarity
 from circuitkd.comparison.pairs import MatchOptions
 from circuitkd.comparison.result import Comparison
-from circuitkd.comparison.scoring import ScoreOptions
+from circuitkd.comparison.scoring import ScoreOptions, score
 from circuitkd.interventions.ablations import Ablation
 from circuitkd.interventions.execution import Execution, fingerprint
 from circuitkd.interventions.sweep import sweep
@@ -438,14 +441,14 @@ def test_reference_prompts_that_do_not_fit_are_refused_before_any_run():
 def test_texts_that_differ_are_refused_before_any_run(monkeypatch):
     teacher, student = model_for("gpt2"), byte_level_model()
     task = task_of("ioi", n=2, ablation="mean")
-    real = module._bind_both
+    real = module.bind_both
 
     def other_text(*args, **more):
         one, two = real(*args, **more)
         changed = tuple(replace(e, text=e.text.replace("to", "at")) for e in two.examples)
         return one, replace(two, examples=changed)
 
-    monkeypatch.setattr(module, "_bind_both", other_text)
+    monkeypatch.setattr(module, "bind_both", other_text)
     with pytest.raises(ValueError, match="the models read different words"):
         compare(teacher, student, task, execution=Execution(progress=must_not_run))
 
@@ -475,6 +478,44 @@ def test_without_noise_the_curve_begins_at_the_comparison():
     curve = noise_curve(teacher, student, TASK, stds=(0.0,), seeds=(0,))
     assert curve.scores[0, 0] == pytest.approx(whole.alignment.score, abs=1e-12)
     assert curve.similarities[0, 0] == pytest.approx(whole.alignment.mean_similarity, abs=1e-12)
+
+
+def refused(*args, **more):
+    raise AssertionError("nobody asked for this")
+
+
+@pytest.mark.parametrize("width", [32, 24])
+def test_noise_makes_only_what_scores_and_scores_as_before(width, monkeypatch):
+    teacher, student = model_for("gpt2"), model_for("gpt2", seed=1, n_embd=width, n_layer=2, n_head=width // 8)
+    prepared = prepare(teacher, student, TASK)
+    drops, measured = run_sweep(prepared, 0).drops, run_measure(prepared, 0)
+    wanted = []
+    for std in (0.0, 0.5):
+        noise = GaussianNoise(std, 3)
+        disturbed = run_measure(prepared, 1, noise=noise)
+        everything = pair_similarity(measured, disturbed, measures=Measures(), others=True)
+        effects = (drops, run_sweep(prepared, 1, noise=noise).drops)
+        wanted.append(score(everything, effects, options=ScoreOptions()).total)
+    monkeypatch.setattr(similarities, "subspace_overlap", refused)
+    monkeypatch.setattr(similarities, "cka_matrix" if width == 32 else "rank_cosine", refused)
+    monkeypatch.setattr(measures_of, "_KEEPERS", {n: measures_of._KEEPERS[n] for n in needed_for(width)})
+    curve = noise_curve(teacher, student, TASK, stds=(0.0, 0.5), seeds=(3,))
+    np.testing.assert_allclose(curve.scores[:, 0], [w.score for w in wanted], atol=1e-12)
+    np.testing.assert_allclose(curve.similarities[:, 0], [w.mean_similarity for w in wanted], atol=1e-12)
+
+
+def needed_for(width):
+    return ("patterns", "mlp_vectors" if width == 32 else "mlp_points")
+
+
+def test_cka_of_a_comparison_is_made_once_not_for_the_untrained_student(monkeypatch):
+    teacher, student, _ = pair()
+    real, calls = similarities.cka_matrix, []
+    monkeypatch.setattr(
+        similarities, "cka_matrix", lambda x, *rest, **more: calls.append(x.shape) or real(x, *rest, **more)
+    )
+    compare(teacher, student, TASK)
+    assert [shape[0] for shape in calls] == [12, 3]
 
 
 @pytest.mark.parametrize(

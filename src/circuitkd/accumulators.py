@@ -11,7 +11,7 @@ only once mu is, so their products are expanded into sums that stream: sum r, su
 
 Assumptions and limits: float64 throughout; rows are counted equally (drop padding before); `CrossGram` holds
 the teacher x student cross products, 8 * T * p * S * q bytes; for wide models
-`comparison.similarity.cross_moments` needs only the rows in memory.
+`comparison.cka.cross_moments` needs only the rows in memory.
 """
 
 from __future__ import annotations

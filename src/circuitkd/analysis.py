@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 from circuitkd.circuits.screening import screened_sweep
 from circuitkd.comparison.alignment import PairScore
 from circuitkd.comparison.alignment_of_tokens import Units, common_units
-from circuitkd.comparison.measure import Measured, Points, example_patterns, measure, sample_points
+from circuitkd.comparison.measure import Asked, Measured, example_patterns, measure, sample_points
 from circuitkd.comparison.noise import SEEDS, STDS, GaussianNoise, NoiseCurve
 from circuitkd.comparison.notebook_preset import NotebookAlignment, released_notebook
-from circuitkd.comparison.pair_similarity import check_widths, notebook_similarity, pair_similarity
+from circuitkd.comparison.pair_similarity import (
+    NOTEBOOK_FIELDS,
+    Measures,
+    check_widths,
+    fields_for,
+    notebook_similarity,
+    pair_similarity,
+)
+from circuitkd.comparison.pairs import TypedSimilarity
 from circuitkd.comparison.performance import performance
 from circuitkd.comparison.result import Comparison, ExamplePatterns, ModelSummary, Robustness, Slope
 from circuitkd.comparison.robustness import drops, model_robustness, slope
@@ -31,8 +39,9 @@ from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.models.random_model import randomly_initialised
 from circuitkd.provenance import software
 from circuitkd.tasks.base import Task
-from circuitkd.tasks.binding import BoundTask
+from circuitkd.tasks.binding import BoundTask, bind_both
 
+Floats = NDArray[np.float64]
 NULL_SEED = 42
 SHOWN_EXAMPLES = 2
 
@@ -58,12 +67,13 @@ class CompareOptions:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPair:
-    """Two models, their tokens of the same examples, and where they are compared. `screen`: see `CompareOptions`."""
+    """Two models, their tokens of the same examples, where they are compared, and what a similarity pass is asked for.
+    `screen`: see `CompareOptions`."""
 
     models: tuple[CircuitModel, CircuitModel]
     tasks: tuple[BoundTask, BoundTask]
     units: tuple[Units, Units]
-    points: Points
+    asked: Asked
     ablation: Ablation
     execution: Execution
     screen: int | None = None
@@ -89,8 +99,9 @@ def compare(
     check_widths(*widths, measures=options.score.measures, notebook=bool(options.notebook))
     pair = replace(prepare(teacher, student, task, ablation=ablation, execution=execution), screen=options.screen)
     sweeps = (run_sweep(pair, 0), run_sweep(pair, 1))
-    measured = (run_measure(pair, 0), run_measure(pair, 1))
-    similarity = pair_similarity(*measured, measures=options.score.measures)
+    reported = _asking(pair, options.score.measures, others=True)
+    measured = (run_measure(reported, 0), run_measure(reported, 1))
+    similarity = pair_similarity(*measured, measures=options.score.measures, others=True, device=student.device)
     untrained = _random_student(pair, sweeps[0], measured[0], options.score) if options.random_null else (None, None)
     effects = (sweeps[0].drops, sweeps[1].drops)
     summaries = (summary(teacher), summary(student))
@@ -135,14 +146,13 @@ def noise_curve(
     if not len(stds) or not len(seeds):
         raise ValueError("the noise experiment needs at least one standard deviation and one seed")
     noises = [[GaussianNoise(std, seed) for seed in seeds] for std in stds]
-    pair, options = prepare(teacher, student, task, execution=execution), ScoreOptions()
-    teacher_sweep, teacher_measured = run_sweep(pair, 0), run_measure(pair, 0)
+    options = ScoreOptions()
+    pair = _asking(prepare(teacher, student, task, execution=execution), options.measures)
+    teacher_side = run_sweep(pair, 0), run_measure(pair, 0)
     found = np.zeros((3, len(stds), len(seeds)))
     for i, row in enumerate(noises):
         for j, noise in enumerate(row):
-            disturbed = run_sweep(pair, 1, noise=noise)
-            similarity = pair_similarity(teacher_measured, run_measure(pair, 1, noise=noise), measures=options.measures)
-            total = score(similarity, (teacher_sweep.drops, disturbed.drops), options=options).total
+            total = _scored(pair, *teacher_side, options=options, noise=noise)[0]
             found[:, i, j] = total.score, total.mean_similarity, total.mean_agreement
             done = i * len(seeds) + j + 1
             pair.execution.report("noise experiment", done, total=len(stds) * len(seeds))
@@ -160,11 +170,12 @@ def prepare(
     """Bind the task to both models, keep the examples both can take, and align their tokens. Checks that fail, fail
     here."""
     ablation = ablation or Ablation(task.ablation)
-    bound = _bind_both(task, teacher, student, aligned=ablation.needs_alignment)
+    bound = bind_both(task, teacher, student=student, aligned=ablation.needs_alignment)
     for model, of_model in zip((teacher, student), bound, strict=True):
         find_reference(model, of_model, ablation=ablation)
     units = common_units(teacher, student, teacher_task=bound[0], student_task=bound[1])
-    return PreparedPair((teacher, student), bound, units, sample_points(units[0]), ablation, execution or Execution())
+    asked = Asked(sample_points(units[0]))
+    return PreparedPair((teacher, student), bound, units, asked, ablation, execution or Execution())
 
 
 def run_sweep(pair: PreparedPair, side: int, *, noise: Noise | None = None) -> SweepResult:
@@ -182,11 +193,16 @@ def run_measure(pair: PreparedPair, side: int, *, noise: Noise | None = None) ->
     size = plan(model, task, execution=pair.execution).batch_size
     while True:
         try:
-            return measure(model, task, units=units, points=pair.points, batch_size=size, noise=noise)
+            return measure(model, task, units=units, asked=pair.asked, batch_size=size, noise=noise)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
             size //= 2
+
+
+def _asking(pair: PreparedPair, measures: Measures, *, others: bool = False) -> PreparedPair:
+    """The pair, whose similarity passes keep no more than these measures need."""
+    return replace(pair, asked=replace(pair.asked, fields=fields_for(measures, models=pair.models, others=others)))
 
 
 def summary(model: CircuitModel) -> ModelSummary:
@@ -205,34 +221,28 @@ def summary(model: CircuitModel) -> ModelSummary:
     )
 
 
-def _bind_both(
-    task: Task, teacher: CircuitModel, student: CircuitModel, *, aligned: bool
-) -> tuple[BoundTask, BoundTask]:
-    lenient = replace(task, origin="generated")
-    bound = [lenient.bind(model, aligned=aligned) for model in (teacher, student)]
-    if task.origin == "file" and set(bound[0].dropped) & set(bound[1].dropped):
-        task.bind(teacher, aligned=aligned)
-    ids = [e.id for e in bound[0].examples if e.id not in bound[1].dropped]
-    dropped = {**bound[0].dropped, **bound[1].dropped}
-    if len(ids) < 2:
-        why = f"; {len(dropped)} were dropped (first: {next(iter(dropped.values()))})" if dropped else ""
-        raise ValueError(
-            f"a comparison needs at least two examples, and {teacher.name} and {student.name} can both take {len(ids)} "
-            f"of {task.name!r}{why}: give more prompts"
-        )
-    teacher_task, student_task = (replace(b.select(ids), dropped=dropped) for b in bound)
-    return teacher_task, student_task
-
-
 def _random_student(
     pair: PreparedPair, teacher_sweep: SweepResult, teacher: Measured, options: ScoreOptions
-) -> tuple[PairScore, NDArray[np.float64]]:
+) -> tuple[PairScore, Floats]:
     """The untrained student's score, and the largest similarity of each teacher component to one of its own."""
-    fresh = randomly_initialised(pair.models[1], seed=NULL_SEED)
-    untrained = replace(pair, models=(pair.models[0], fresh))
-    similarity = pair_similarity(teacher, run_measure(untrained, 1), measures=options.measures)
-    largest = np.concatenate([similarity.head.max(axis=1), similarity.mlp.max(axis=1)])
-    return score(similarity, (teacher_sweep.drops, run_sweep(untrained, 1).drops), options=options).total, largest
+    models = (pair.models[0], randomly_initialised(pair.models[1], seed=NULL_SEED))
+    untrained = _asking(replace(pair, models=models), options.measures)
+    total, similarity = _scored(untrained, teacher_sweep, teacher, options=options)
+    return total, np.concatenate([similarity.head.max(axis=1), similarity.mlp.max(axis=1)])
+
+
+def _scored(
+    pair: PreparedPair,
+    teacher_sweep: SweepResult,
+    teacher: Measured,
+    *,
+    options: ScoreOptions,
+    noise: Noise | None = None,
+) -> tuple[PairScore, TypedSimilarity]:
+    """The student's score and what it was matched by, with nothing beside them."""
+    found, student = run_sweep(pair, 1, noise=noise), run_measure(pair, 1, noise=noise)
+    similarity = pair_similarity(teacher, student, measures=options.measures, device=pair.models[1].device)
+    return score(similarity, (teacher_sweep.drops, found.drops), options=options).total, similarity.typed
 
 
 def _robustness(models: tuple[CircuitModel, CircuitModel], sweeps: tuple[SweepResult, SweepResult]) -> Robustness:
@@ -274,6 +284,7 @@ def _notebook(
 ) -> NotebookAlignment:
     """The preset `released-notebook`, whose similarity pass alone has a BOS (where the tokenizer knows one)."""
     again = prepare(*pair.models, replace(task, bos=True), ablation=pair.ablation, execution=pair.execution)
+    again = replace(again, asked=replace(again.asked, fields=NOTEBOOK_FIELDS))
     similarity = notebook_similarity(run_measure(again, 0), run_measure(again, 1))
     retained = (sweeps[0].retained_percent, sweeps[1].retained_percent)
     return released_notebook(similarity, retained, ioi=wanted == "ioi")

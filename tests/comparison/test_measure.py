@@ -10,18 +10,21 @@ import torch
 
 from circuitkd.comparison import measure as module
 from circuitkd.comparison.alignment_of_tokens import Units, common_units
-from circuitkd.comparison.measure import example_patterns, measure, sample_points
+from circuitkd.comparison.measure import FIELDS, Asked, Measured, example_patterns, measure, sample_points
 from circuitkd.comparison.noise import GaussianNoise
+from circuitkd.comparison.similarity import leading_eigenvectors
 from circuitkd.models import blocks
 from circuitkd.models.hooks import hf_inputs
+from equal_results import numbers
 from oracle import recorded
 from small_runs import model_for, task_of
 from tiny_models import TINY
 from two_tokenizers import byte_level_model
 
 
-def measured(model, bound, units, *, batch_size=100, noise=None):
-    return measure(model, bound, units=units, points=sample_points(units), batch_size=batch_size, noise=noise)
+def measured(model, bound, units, *, batch_size=100, noise=None, fields=FIELDS):
+    asked = Asked(sample_points(units), fields)
+    return measure(model, bound, units=units, asked=asked, batch_size=batch_size, noise=noise)
 
 
 def own_units(model, bound):
@@ -86,8 +89,9 @@ def test_of_every_architecture(name):
     for layer in range(model.n_layers):
         outputs = torch.cat([run["mlp", layer] for run in runs]).numpy()
         centred = outputs - outputs.mean(axis=1, keepdims=True)
-        assert found.mlp[layer].count == len(outputs)
-        np.testing.assert_allclose(found.mlp[layer].covariance, np.cov(outputs.T, bias=True), atol=1e-10)
+        wanted = leading_eigenvectors(np.cov(outputs.T, bias=True))
+        np.testing.assert_allclose(found.mlp_vectors[layer], wanted, atol=1e-10)
+        assert found.mlp_centred[layer].count == len(outputs)
         second = centred.T @ centred / len(centred)
         np.testing.assert_allclose(found.mlp_centred[layer].second_moment, second, atol=1e-10)
     np.testing.assert_allclose(found.z, np.concatenate([v.transpose(1, 0, 2) for v in z]), atol=1e-5)
@@ -104,7 +108,8 @@ def test_batches_change_nothing(name, noise):
     assert_close(one.mean_z, other.mean_z)
     np.testing.assert_allclose(one.z, other.z, atol=1e-5)
     np.testing.assert_allclose(one.mlp_points, other.mlp_points, atol=1e-5)
-    for a, b in zip(one.mlp, other.mlp, strict=True):
+    np.testing.assert_allclose(one.mlp_vectors, other.mlp_vectors, atol=1e-9)
+    for a, b in zip(one.mlp_centred, other.mlp_centred, strict=True):
         np.testing.assert_allclose(a.covariance, b.covariance, atol=1e-10)
 
 
@@ -118,7 +123,25 @@ def test_noise_is_in_all_of_it():
         assert np.abs(quiet.patterns[n] - noisy.patterns[n])[first:].max() > 1e-3
         assert np.abs(quiet.mean_z[n] - noisy.mean_z[n]).max() > 0.1
     assert np.abs(quiet.mlp_points - noisy.mlp_points).max() > 0.1
-    assert np.abs(quiet.mlp[0].covariance - noisy.mlp[0].covariance).max() > 0.01
+    assert np.abs(quiet.mlp_centred[0].covariance - noisy.mlp_centred[0].covariance).max() > 0.01
+    assert np.abs(quiet.mlp_vectors[0] - noisy.mlp_vectors[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_what_is_not_asked_for_is_not_made(name, monkeypatch):
+    model, bound = model_for("gpt2"), task_of().bind(model_for("gpt2"))
+    units = own_units(model, bound)
+    whole = measured(model, bound, units)
+    others = dict.fromkeys(FIELDS - {name})  # making one of these would fail
+    monkeypatch.setattr(module, "_KEEPERS", module._KEEPERS | others)
+    found = measured(model, bound, units, fields={name})
+    assert found.widths == whole.widths == (32, 8)
+    empty = vars(Measured((32, 8)))
+    for field in FIELDS - {name}:
+        assert len(getattr(found, field)) == len(empty[field]) == 0
+    assert len(getattr(whole, name)) > 0
+    one, other = (numbers(getattr(side, name)) for side in (found, whole))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_by_word_from_one_token_to_another():
@@ -162,7 +185,7 @@ def test_points_are_a_sample_where_they_are_many(monkeypatch):
 def test_points_may_leave_out_an_example():
     model, bound = model_for("gpt2"), task_of(n=2).bind(model_for("gpt2"))
     units = own_units(model, bound)
-    found = measure(model, bound, units=units, points={3: [0, 4], 1: [2]}, batch_size=2)
+    found = measure(model, bound, units=units, asked=Asked({3: [0, 4], 1: [2]}), batch_size=2)
     whole = measured(model, bound, units)
     starts = np.cumsum([0, *units.count])
     rows = [starts[1] + 2, starts[3], starts[3] + 4]

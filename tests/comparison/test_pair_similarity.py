@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from circuitkd.accumulators import Gram
+from circuitkd.comparison import pair_similarity as module
 from circuitkd.comparison.cka import cka
 from circuitkd.comparison.measure import Measured
 from circuitkd.comparison.notebook_preset import notebook_mlp_similarity
-from circuitkd.comparison.pair_similarity import Measures, check_widths, notebook_similarity, pair_similarity
-from circuitkd.comparison.similarity import eigenvector_similarity, leading_eigenvectors, subspace_overlap
+from circuitkd.comparison.pair_similarity import (
+    NOTEBOOK_FIELDS,
+    Measures,
+    check_widths,
+    fields_for,
+    notebook_similarity,
+    pair_similarity,
+)
+from circuitkd.comparison.similarity import leading_directions, rank_cosine, subspace_overlap
+from small_runs import model_for
 
 
 def gram(rows):
@@ -23,10 +32,11 @@ def measured(rng, *, heads=3, mlps=2, d_head=4, d_model=6, points=40):
     """Random measurements of prompts of three and of five tokens."""
     outputs = [rng.normal(size=(50, d_model)) @ rng.normal(size=(d_model, d_model)) for _ in range(mlps)]
     return Measured(
+        (d_model, d_head),
         patterns={n: rng.dirichlet(np.ones(n), size=(heads, n)) for n in (5, 3)},
         mean_z={n: rng.normal(size=(heads, n, d_head)) for n in (5, 3)},
         mean_results={n: rng.normal(size=(heads, n, d_model)) for n in (5, 3)},
-        mlp=tuple(gram(rows) for rows in outputs),
+        mlp_vectors=np.stack([leading_directions(rows) for rows in outputs]),
         mlp_centred=tuple(gram(rows - rows.mean(axis=1, keepdims=True)) for rows in outputs),
         z=rng.normal(size=(points, heads, d_head)).astype(np.float32),
         mlp_points=rng.normal(size=(points, mlps, d_model)).astype(np.float32),
@@ -98,11 +108,11 @@ def test_cka_is_debiased_and_never_below_zero(sides):
 
 
 def test_mlps_of_equal_width_by_eigenvectors(sides):
-    found = pair_similarity(*sides, measures=Measures())
-    covariances = [np.stack([g.covariance for g in side.mlp]) for side in sides]
-    np.testing.assert_allclose(found.mlp, eigenvector_similarity(*covariances), atol=1e-12)
+    found = pair_similarity(*sides, measures=Measures(), others=True)
+    vectors = [side.mlp_vectors for side in sides]
+    np.testing.assert_allclose(found.mlp, rank_cosine(*vectors), atol=1e-12)
     assert found.mlp_measure == "mean |cos| of three leading covariance eigenvectors (DC Eq. 6)"
-    overlap = subspace_overlap(*(leading_eigenvectors(c) for c in covariances))
+    overlap = subspace_overlap(*vectors)
     np.testing.assert_allclose(found.others["mlp subspace overlap"], overlap, atol=1e-12)
     np.testing.assert_array_equal(found.others["mlp eigenvectors"], found.mlp)
     np.testing.assert_allclose(found.others["head cka"], debiased(sides[0].z, sides[1].z), atol=1e-9)
@@ -113,7 +123,7 @@ def test_mlps_of_equal_width_by_eigenvectors(sides):
 def test_mlps_of_unequal_width_by_cka():
     rng = np.random.default_rng(1)
     sides = measured(rng), measured(rng, d_model=9, d_head=2)
-    found = pair_similarity(*sides, measures=Measures())
+    found = pair_similarity(*sides, measures=Measures(), others=True)
     np.testing.assert_allclose(found.mlp, debiased(sides[0].mlp_points, sides[1].mlp_points), atol=1e-9)
     assert found.mlp_measure == "debiased linear CKA of MLP outputs"
     assert sorted(found.others) == ["head cka", "mlp cka"]
@@ -159,12 +169,47 @@ def test_unknown_measures_are_named(options, what):
 def test_components_that_never_vary_are_like_nothing(sides):
     still = sides[1].mlp_points.copy()
     still[:, 1] = 1.0
-    outputs = (gram(np.ones((50, 6))), *sides[1].mlp[1:])
-    student = Measured(**vars(sides[1]) | {"mlp_points": still, "mlp": outputs})
-    found = pair_similarity(sides[0], student, measures=Measures())
+    vectors = sides[1].mlp_vectors.copy()
+    vectors[0] = leading_directions(np.ones((50, 6)), undefined="zero")
+    student = Measured(**vars(sides[1]) | {"mlp_points": still, "mlp_vectors": vectors})
+    found = pair_similarity(sides[0], student, measures=Measures(), others=True)
     assert found.others["mlp cka"][:, 1].tolist() == [0.0, 0.0]
     assert found.mlp[:, 0].tolist() == [0.0, 0.0]
     assert found.mlp[:, 1:].min() > 0
+
+
+@pytest.mark.parametrize("measures", [Measures(h, m) for h in ("pattern", "z", "cka") for m in ("auto", "cka")])
+def test_only_what_scores_is_made(sides, measures, monkeypatch):
+    whole = pair_similarity(*sides, measures=measures, others=True)
+    calls = []
+
+    def counted(name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **more: calls.append(name) or real(*args, **more))
+
+    for name in ("cka_matrix", "rank_cosine", "subspace_overlap"):
+        counted(name)
+    fields = fields_for(measures, models=(model_for("gpt2"), model_for("gpt2")))
+    bare = [Measured(side.widths, **{name: getattr(side, name) for name in fields}) for side in sides]
+    found = pair_similarity(*bare, measures=measures)
+    wanted = ["cka_matrix"] * (measures.head == "cka") + ["cka_matrix" if measures.mlp == "cka" else "rank_cosine"]
+    assert calls == wanted
+    assert found.others == {}
+    np.testing.assert_array_equal(found.head, whole.head)
+    np.testing.assert_array_equal(found.mlp, whole.mlp)
+    assert (found.head_measure, found.mlp_measure) == (whole.head_measure, whole.mlp_measure)
+    assert found.is_paper == whole.is_paper
+
+
+def test_what_a_pass_must_keep():
+    wide, narrow = model_for("gpt2"), model_for("gpt2", n_embd=24, n_head=3)
+    assert fields_for(Measures(), models=(wide, wide)) == {"patterns", "mlp_vectors"}
+    assert fields_for(Measures(), models=(wide, narrow)) == {"patterns", "mlp_points"}
+    assert fields_for(Measures("result", "cka"), models=(wide, wide)) == {"mean_results", "mlp_points"}
+    others = {"patterns", "z", "mlp_points"}
+    assert fields_for(Measures(), models=(wide, wide), others=True) == others | {"mlp_vectors"}
+    assert fields_for(Measures(), models=(wide, narrow), others=True) == others
+    assert {"patterns", "mlp_centred"} == NOTEBOOK_FIELDS
 
 
 def test_what_the_notebooks_compare(sides):

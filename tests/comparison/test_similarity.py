@@ -11,6 +11,7 @@ from scipy.stats import ortho_group
 from circuitkd.comparison.similarity import (
     eigenvector_similarity,
     flattened_cosine,
+    leading_directions,
     leading_eigenvectors,
     rank_cosine,
     row_cosine,
@@ -94,6 +95,44 @@ def test_leading_eigenvectors_of_a_stack_with_a_fixed_sign():
             np.testing.assert_allclose(np.abs(vectors[i, j]), np.abs(expected), atol=1e-8)
             assert (np.take_along_axis(vectors[i, j], np.abs(vectors[i, j]).argmax(0)[None], 0) > 0).all()
             np.testing.assert_allclose(stack[i, j] @ vectors[i, j], vectors[i, j] * values[:-4:-1], rtol=1e-8)
+
+
+@pytest.mark.parametrize("rows, width", [(5, 40), (39, 40), (40, 40), (200, 40), (4, 3)])
+def test_directions_are_the_eigenvectors_of_the_covariance(rows, width):
+    x = normal(rows, width) * np.arange(1, width + 1) + 100
+    found = leading_directions(x)
+    np.testing.assert_allclose(found, leading_eigenvectors(np.cov(x.T, bias=True)), atol=1e-9)
+    np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-12)
+
+
+def test_directions_of_close_eigenvalues():
+    # Orthogonal centred columns with given norms: their eigenvectors are the axes.
+    columns = np.linalg.qr(np.c_[np.ones(30), normal(30, 4)])[0][:, 1:]
+    x = np.zeros((30, 50))
+    x[:, [7, 3, 9, 1]] = columns * np.sqrt([1.0, 1 + 1e-4, 1 + 2e-4, 0.1])
+    np.testing.assert_allclose(leading_directions(x), np.eye(50)[:, [9, 3, 7]], atol=1e-9)
+    equal = x / np.where((x**2).sum(0) > 0.5, np.sqrt((x**2).sum(0)), 1.0)
+    basis = leading_directions(equal)
+    np.testing.assert_allclose(basis @ basis.T, np.diag(np.isin(np.arange(50), [9, 3, 7]) * 1.0), atol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 10])
+def test_directions_beyond_the_rank_are_undefined(rows):
+    """One row fewer than there are, and never more than two."""
+    x = normal(rows, 2) @ normal(2, 40, seed=1)
+    rank = min(rows - 1, 2)
+    with pytest.raises(ValueError, match=f"covariance 0 has rank {rank} among its k=3 leading directions"):
+        leading_directions(x)
+    found = leading_directions(x, undefined="zero")
+    assert found.shape == (40, 3)
+    np.testing.assert_allclose((found**2).sum(axis=0), np.arange(3) < rank, atol=1e-12)
+    wanted = leading_eigenvectors(np.cov(x.T, bias=True).reshape(40, 40), undefined="zero")
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_directions_need_three_columns():
+    with pytest.raises(ValueError, match=r"rows must be at least k=3 wide, got shape \(9, 2\); lower k"):
+        leading_directions(normal(9, 2))
 
 
 def test_eigenvector_similarity_by_hand():

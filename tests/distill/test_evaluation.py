@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import circuitkd as ck
+from circuitkd.comparison import pair_similarity
 from circuitkd.comparison.cka import cka as cka_of_arrays
 from circuitkd.components import Component
 from circuitkd.distill.data import collate, rows_of
@@ -119,6 +120,15 @@ def test_alignment_and_drop_are_those_of_compare():
     wanted = ck.compare(case.teacher, case.student, case.task, options=ck.CompareOptions(random_null=False))
     scorer = Scorer((case.teacher, case.bound[0]), (case.student, case.bound[1]), execution=Execution())
     assert scorer(case.student) == pytest.approx((wanted.alignment.score, wanted.robustness.student.mean_drop))
+
+
+def test_only_what_scores_is_made(monkeypatch):
+    case = shared_pair("llama")
+    for unasked in ("cka_matrix", "subspace_overlap"):
+        monkeypatch.setattr(pair_similarity, unasked, None)
+    scorer = Scorer((case.teacher, case.bound[0]), (case.student, case.bound[1]), execution=Execution())
+    assert scorer.asked.fields == {"patterns", "mlp_vectors"}
+    assert 0 < scorer(case.student)[0] < 1
 
 
 def test_a_student_without_a_logit_difference_has_no_drop():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from accelerate import dispatch_model
 
+from circuitkd.models import random_model as module
+from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.models.hooks import hooked_logits
 from circuitkd.models.random_model import randomly_initialised
 from small_runs import model_for
@@ -44,3 +49,53 @@ def test_the_seed_decides_and_nothing_else_is_touched():
     fresh = randomly_initialised(model)
     fresh.hf.config.num_hidden_layers = 7
     assert model.hf.config.num_hidden_layers == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_drawn_in_the_models_dtype(dtype):
+    """And what loading leaves in float32 stays so: rotary frequencies rounded to bfloat16 are other positions."""
+    model = model_for("llama", dtype)
+    fresh = randomly_initialised(model)
+    assert {p.dtype for p in fresh.hf.parameters()} == {dtype}
+    assert {b.dtype for b in fresh.hf.buffers()} == {torch.float32}
+    assert torch.get_default_dtype() == torch.float32
+    weight = fresh.hf.lm_head.weight.detach().double()
+    assert float(weight.std()) == pytest.approx(fresh.hf.config.initializer_range, rel=0.05)
+
+
+MAP = {"transformer": "cpu", "lm_head": "cpu"}
+
+
+def spread(model):
+    """A copy as accelerate places it by MAP."""
+    hf = dispatch_model(copy.deepcopy(model.hf), device_map=MAP)
+    return CircuitModel.of(hf, model.tokenizer, name=model.name)
+
+
+def test_a_model_placed_by_a_map_gives_one_placed_by_it():
+    model = model_for("gpt2", torch.float32)
+    there = spread(model)
+    assert there.hf.hf_device_map == MAP
+    fresh, plain = randomly_initialised(there, seed=1), randomly_initialised(model, seed=1)
+    assert fresh.hf.hf_device_map == MAP
+    assert fresh.hf.lm_head.weight is fresh.hf.transformer.wte.weight
+    for one, other in zip(fresh.hf.parameters(), plain.hf.parameters(), strict=True):
+        assert torch.equal(one, other)
+    batch = padded_batch(plain)
+    assert torch.equal(hooked_logits(fresh, *batch), hooked_logits(plain, *batch))
+
+
+def test_the_map_of_several_devices_is_handed_on(monkeypatch):
+    """Accelerate does the spreading; there is one device here."""
+    model = spread(model_for("gpt2", torch.float32))
+    model.hf.hf_device_map = {"transformer": 0, "lm_head": 1}
+    seen = []
+
+    def dispatched(hf, device_map):
+        seen.append((hf.device, hf.training, device_map))
+        return hf
+
+    monkeypatch.setattr(module, "dispatch_model", dispatched)
+    fresh = randomly_initialised(model)
+    assert seen == [(torch.device("cpu"), False, {"transformer": 0, "lm_head": 1})]
+    assert isinstance(fresh, CircuitModel)

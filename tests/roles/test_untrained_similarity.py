@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from circuitkd.analysis import CompareOptions, compare
+from circuitkd.comparison import pair_similarity
 from circuitkd.comparison.pair_similarity import Measures
 from circuitkd.comparison.scoring import ScoreOptions
 from circuitkd.interventions.execution import Execution
@@ -29,6 +30,15 @@ def test_it_is_the_largest_similarity_that_compare_finds_with_untrained_students
         each.append(np.concatenate([similarity.head.max(axis=1), similarity.mlp.max(axis=1)]))
     np.testing.assert_allclose(found.largest, np.max(each, axis=0), atol=1e-6)
     assert trained.similarity.head_measure in found.definition
+
+
+def test_only_what_was_scored_with_is_made(monkeypatch):
+    task, model = task_of("ioi", n=4), model_for("gpt2", torch.float32)
+    like = compared(model, model, task).similarity
+    for unasked in ("cka_matrix", "subspace_overlap"):
+        monkeypatch.setattr(pair_similarity, unasked, None)
+    found = untrained_similarity((model, model), (task.bind(model), task.bind(model)), like=like, seeds=(0,))
+    assert np.isfinite(found.largest).all()
 
 
 def test_more_students_can_only_raise_it():

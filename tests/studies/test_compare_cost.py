@@ -1,24 +1,31 @@
 """Counted sweeps equal real ones; the rest of a comparison agrees with torch's counter."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from circuitkd.analysis import CompareOptions, compare, noise_curve
 from circuitkd.interventions.ablations import KINDS, Ablation
 from circuitkd.interventions.execution import Execution
 from circuitkd.interventions.sweep import sweep
 from circuitkd.studies.compare_cost import (
+    COPY,
     EIGEN,
     FLOAT64,
-    SMALL,
+    KEEP,
     WEIGHT_DRAW,
     compare_cost,
     noise_cost,
+    scored_fields,
+    scored_student,
     similarity_cost,
     similarity_pass,
     sweep_cost,
     untrained_cost,
 )
-from circuitkd.studies.workload import Place, Side
+from circuitkd.studies.hardware import DEVICES
+from circuitkd.studies.workload import Cost, Place, Side, Work
 from plan_sides import counted, shape_of, side_of
 from small_runs import model_for, task_of
 from tiny_models import SPECS
@@ -56,7 +63,7 @@ def test_a_comparison_agrees_with_torch():
     parts = list(compare_cost(*sides, options=CompareOptions()))
     real = counted(lambda: compare(teacher, student, task))
     # The example patterns that the page shows are two prompts more.
-    assert sum(p.cost.low.flops for p in parts) == pytest.approx(real, rel=0.1)
+    assert sum(p.cost.low.flops + p.cost.low.exact_flops for p in parts) == pytest.approx(real, rel=0.1)
     without = list(compare_cost(*sides, options=CompareOptions(random_null=False)))
     assert [p.name for p in parts][:-1] == [p.name for p in without]
 
@@ -65,45 +72,80 @@ def test_the_noise_experiment_agrees_with_torch():
     teacher, student, task = model_for("bert"), model_for("bert", seed=1, num_hidden_layers=2), task_of(n=3)
     parts = noise_cost(side_of(teacher, task), side_of(student, task), draws=2)
     real = counted(lambda: noise_curve(teacher, student, task, stds=(0.0, 1.0), seeds=(0,)))
-    assert sum(p.cost.low.flops for p in parts) == pytest.approx(real, rel=0.02)
+    assert sum(p.cost.low.flops + p.cost.low.exact_flops for p in parts) == pytest.approx(real, rel=0.02)
 
 
-def test_the_hosts_part_grows_with_the_width():
-    task = task_of("ioi", n=3)
-    side = side_of(model_for("gpt2"), task)
-    tokens = sum(len(e.clean) for e in side.task.examples)
-    cost = similarity_pass(side)
-    assert cost.low.host_flops == 3 * 2 * 2 * tokens * 32**2
-    assert cost.host == 4 * 3 * FLOAT64 * 32**2 + 4 * tokens * 3 * 64
+def tokens_of(side):
+    return sum(len(e.clean) for e in side.task.examples)
 
 
-def test_similarities_by_hand():
-    task = task_of("ioi", n=3)
+def test_directions_of_few_tokens_cost_no_covariance():
+    few, many = (side_of(model_for("gpt2"), task_of("ioi", n=n)) for n in (2, 20))
+    assert tokens_of(few) == 30 < 32 < tokens_of(many)
+    found = [similarity_pass(side, {"mlp_vectors"}) for side in (few, many)]
+    assert found[0].low.host_flops == 3 * EIGEN * 30**3
+    assert found[0].low.exact_flops == 3 * 2 * 30**2 * 32
+    assert found[0].host == (3 * few.bytes_each + 2 * FLOAT64) * 30 * 32
+    assert found[1].low.host_flops == 3 * (2 * tokens_of(many) * 32**2 + EIGEN * 32**3)
+    assert (found[1].low.exact_flops, found[1].host) == (0, 6 * FLOAT64 * 32**2)
+
+
+def test_what_is_not_kept_costs_nothing():
+    side = side_of(model_for("gpt2"), task_of("ioi", n=2))
+    bare = similarity_pass(side, ())
+    assert bare.low == side.walk()
+    points = similarity_pass(side, {"z", "mlp_points"})
+    assert points.host == 4 * 30 * 3 * 64
+    assert points.low.host_flops == points.low.exact_flops == 0
+    assert points.low.host_seconds == 2 * KEEP * 2 * 3
+    assert similarity_pass(side, {"patterns"}).low.flops > bare.low.flops
+    centred = similarity_pass(side, {"mlp_centred"})
+    assert (centred.low.host_flops, centred.host) == (3 * 2 * 30 * 32**2, 4 * 3 * FLOAT64 * 32**2)
+
+
+def test_cka_by_hand():
+    task = task_of("ioi", n=2)
     teacher, student = side_of(model_for("gpt2"), task), side_of(model_for("gpt2", n_layer=2), task)
-    tokens = sum(len(e.clean) for e in teacher.task.examples)
-    heads = 2 * tokens * 8 * 8 * (12 * 8 + 12 + 8)
-    mlps = 2 * tokens * 32 * 32 * (3 * 2 + 3 + 2) if tokens > 32 else 2 * tokens**2 * (5 * 32 + 6)
-    expected = SMALL * (heads + mlps) + EIGEN * 5 * 32**3
-    assert similarity_cost(teacher, student).low.host_flops == expected
+    heads = 30 * 8 * 8 * (12 * 8 + 12 + 8)  # by products of features: 30^2 (12 * 8 + 8 * 8 + 12 * 8) is more
+    mlps = 30**2 * (3 * 32 + 2 * 32 + 3 * 2)  # by rows
+    cost = similarity_cost(teacher, student, fields={"z", "mlp_points"})
+    assert cost.low.exact_flops == 2 * (heads + mlps)
+    assert cost.host == 4 * 30 * (3 + 2) * 64
+    assert similarity_cost(teacher, student, fields={"z"}).low.exact_flops == 2 * heads
+    assert similarity_cost(teacher, student, fields={"patterns", "mlp_vectors"}) == Cost()
+    assert cost.low.host_seconds == 0
+    away = [replace(side, place=Place(on_cpu=False, free=1e9)) for side in (teacher, student)]
+    copied = similarity_cost(*away, fields={"z", "mlp_points"}).low.host_seconds
+    assert copied == pytest.approx(COPY * 30 * (3 + 2) * 64 * 3)  # one tile: for means, norms and the tile
 
 
-def test_few_tokens_go_through_products_of_tokens():
-    task = task_of("greater-than", n=1)
-    side = side_of(model_for("gpt2"), task)
-    tokens = len(side.task.examples[0].clean)
-    assert tokens**2 > 8 * 8
-    assert tokens < 32
-    heads, mlps = 2 * tokens * 8 * 8 * (12 * 12 + 24), 2 * tokens**2 * (6 * 32 + 9)
-    assert similarity_cost(side, side).low.host_flops == SMALL * (heads + mlps) + EIGEN * 6 * 32**3
-
-
-def test_an_untrained_student_is_drawn_on_the_host():
+def test_only_a_comparison_makes_more_than_what_scores():
     task = task_of("ioi", n=3)
-    side = side_of(model_for("gpt2"), task)
-    cost, count = untrained_cost(side, side), side.model.parameter_count
-    others = similarity_pass(side) + similarity_cost(side, side)
-    assert cost.low.host_seconds == pytest.approx(others.low.host_seconds + WEIGHT_DRAW * count)
-    assert cost.host == max(4 * count, others.host)
+    wide, narrow = side_of(model_for("gpt2"), task), side_of(model_for("gpt2", n_embd=24, n_head=3), task)
+    assert scored_fields(wide, wide) == {"patterns", "mlp_vectors"}
+    assert scored_fields(wide, narrow) == {"patterns", "mlp_points"}
+    alike = {p.name: p.cost.low.exact_flops for p in compare_cost(wide, wide, options=CompareOptions())}
+    directions = similarity_pass(wide, {"mlp_vectors"}).low.exact_flops
+    assert alike["similarities, statistics"] > 0
+    assert alike["untrained student"] == directions
+    assert [p.cost.low.exact_flops for p in noise_cost(wide, wide, draws=7)] == [directions, 7 * directions]
+    # Of unequal width MLPs are scored by CKA, and no directions are made.
+    parts = list(compare_cost(wide, narrow, options=CompareOptions()))
+    assert all(p.cost.low.host_flops == 0 for p in parts)
+    assert parts[-1].cost.low.exact_flops == similarity_cost(wide, narrow, fields={"mlp_points"}).low.exact_flops > 0
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_an_untrained_student_is_drawn_on_the_host(on_cpu):
+    shape, task = shape_of(model_for("gpt2")), task_of("ioi", n=3)
+    side = Side(shape, task.bind(shape, aligned=True), Ablation(), Place(on_cpu=on_cpu, free=1e9))
+    cost, scored = untrained_cost(side, side), scored_student(side, side)
+    assert cost.low.host_seconds == pytest.approx(scored.low.host_seconds + WEIGHT_DRAW * side.model.parameter_count)
+    assert cost.device == side.weights + scored.device
+    assert cost.host == (scored.host if on_cpu else max(side.weights, scored.host))
+    swept = untrained_cost(side, side, swept=True)
+    assert swept.low.flops == cost.low.flops + sweep_cost(side).low.flops
+    assert swept.device == side.weights + max(sweep_cost(side).device, scored.device)
 
 
 def test_more_memory_means_larger_batches_and_as_much_work():
@@ -114,3 +156,9 @@ def test_more_memory_means_larger_batches_and_as_much_work():
     assert sweep_cost(small).device < sweep_cost(large).device
     assert sweep_cost(small).low.blocks > sweep_cost(large).low.blocks
     assert sweep_cost(small).low.flops == pytest.approx(sweep_cost(large).low.flops, rel=0.3)
+
+
+def test_float64_products_are_timed_by_the_device_they_are_made_on():
+    shape = shape_of(model_for("gpt2", torch.float32))
+    assert DEVICES["h200"].seconds(Work(exact_flops=0.6 * 67e12), shape) == pytest.approx(1.0)
+    assert DEVICES["l4"].seconds(Work(exact_flops=0.6 * 0.47e12), shape) == pytest.approx(1.0)

@@ -14,10 +14,18 @@ from tiny_models import tiny
 
 
 def test_work_adds_up_and_memory_does_not():
-    one = Cost(Work(1, 2, 3, 4), Work(10, 20, 30, 40), device=5, host=1)
-    two = Cost.of(Work(1, 1, 1, 1), device=2, host=7)
-    assert one + two == Cost(Work(2, 3, 4, 5), Work(11, 21, 31, 41), device=5, host=7)
-    assert one * 3 == Cost(Work(3, 6, 9, 12), Work(30, 60, 90, 120), device=5, host=1)
+    one = Cost(Work(1, 2, 3, 4, 5), Work(5, 5, 5, 5, 5), Work(10, 20, 30, 40, 50), device=5, host=1)
+    two = Cost.of(Work(1, 1, 1, 1, 1), device=2, host=7)
+    assert one + two == Cost(Work(2, 3, 4, 5, 6), Work(6, 6, 6, 6, 6), Work(11, 21, 31, 41, 51), device=5, host=7)
+    assert one * 3 == Cost(
+        Work(3, 6, 9, 12, 15), Work(15, 15, 15, 15, 15), Work(30, 60, 90, 120, 150), device=5, host=1
+    )
+
+
+def test_a_cost_among_three():
+    works = Work(1), Work(2), Work(3)
+    assert Cost.among(works, device=4).works == works
+    assert Cost.of(Work(1)).works == (Work(1), Work(1), Work(1))
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from circuitkd.tasks.base import Task
-from circuitkd.tasks.binding import SHOWN, Unbindable, bind, bind_example
+from circuitkd.tasks.binding import SHOWN, Unbindable, bind, bind_both, bind_example
 from circuitkd.tasks.registry import TASKS, load_task
 from stand_ins import bert_like, example, gpt2_like, llama_3_like, word_level
 from tiny_models import tiny
@@ -237,3 +237,13 @@ def test_greater_than_binds_its_sets():
     for one in bound.examples:
         assert len(one.answers) + len(one.distractors) == 100
         assert max(Counter(one.answers + one.distractors).values()) == 1
+
+
+def test_two_models_keep_the_examples_that_both_can_take():
+    examples = (*(replace(PARIS, id=str(i)) for i in range(3)), replace(PARIS, id="bad", answer=" zebra"))
+    teacher, student = gpt2_like(), llama_3_like()
+    bound = bind_both(Task("t", examples, origin="generated"), teacher, student=student, aligned=True)
+    assert [[e.id for e in side.examples] for side in bound] == [["0", "1", "2"]] * 2
+    assert [list(side.dropped) for side in bound] == [["bad"]] * 2
+    with pytest.raises(ValueError, match="a comparison needs at least two examples, and .* can both take 1 of 't'"):
+        bind_both(Task("t", examples[2:], origin="generated"), teacher, student=student, aligned=True)

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 
-def finite(values: ArrayLike, name: str, *, axes: str) -> Array:
+def finite(values: ArrayLike, name: str, *, axes: str, dtype: type[np.float64] | None = np.float64) -> Array:
     """`values` as a finite, non-empty float64 array with the given axes ("pair", "teacher student", "...
-    component").
+    component"). `dtype=None` leaves a large array as it is, in its own dtype.
 
     A leading "..." allows further axes in front. Raises ValueError naming the array and, for NaN, the first
     bad entry.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = np.asarray(values, dtype=dtype)
     names = axes.split()
     required = [axis for axis in names if axis != "..."]
     if array.ndim < len(required) or (array.ndim > len(required) and "..." not in names):

@@ -18,11 +18,13 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from circuitkd.accumulators import CrossMoments, OwnMoments
 from circuitkd.comparison.checks import Array, finite, one_of
+from circuitkd.comparison.products import Features, Scratch, squared_norms
 from circuitkd.comparison.similarity import UNDEFINED, Undefined
 
 Values = TypeVar("Values", Array, Tensor)
@@ -32,48 +34,31 @@ _CONSTANT = 1e-20
 _DEGENERATE = 1e-12
 
 
-def cross_moments(teacher: ArrayLike, student: ArrayLike) -> CrossMoments:
+def cross_moments(teacher: ArrayLike, student: ArrayLike, *, device: torch.device | str = "cpu") -> CrossMoments:
     """Statistics of linear CKA from arrays in memory: teacher [teacher, row, p], student [student, row, q].
 
-    The same as streaming the rows through `CrossGram`, but through row x row Gram matrices where rows are few
-    for the widths, and with one teacher component at a time. Raises ValueError for unequal rows and NaN.
+    The same as streaming the rows through `CrossGram`, but by large products in parts of bounded size, in float64 on
+    `device` (`comparison.products`). Raises ValueError for unequal rows and NaN.
     """
     x, y = (
-        finite(teacher, "teacher activations", axes="teacher row p"),
-        finite(student, "student activations", axes="student row q"),
+        finite(teacher, "teacher activations", axes="teacher row p", dtype=None),
+        finite(student, "student activations", axes="student row q", dtype=None),
     )
     if x.shape[1] != y.shape[1]:
         raise ValueError(
             f"teacher and student have {x.shape[1]} and {y.shape[1]} rows; give the same tokens, in the "
             "same order, to both"
         )
-    scales = (x**2).sum(axis=(1, 2)), (y**2).sum(axis=(1, 2))
-    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    x_norms, y_norms = (x**2).sum(axis=2), (y**2).sum(axis=2)
-    norm, own_x, own_y = _norms_by_rows(x, y) if x.shape[1] ** 2 <= x.shape[2] * y.shape[2] else _norms_by_width(x, y)
-    return CrossMoments(
-        norm,
-        x_norms @ y_norms.T,
-        OwnMoments(own_x, x_norms.sum(axis=1), (x_norms**2).sum(axis=1), scales[0]),
-        OwnMoments(own_y, y_norms.sum(axis=1), (y_norms**2).sum(axis=1), scales[1]),
-        x.shape[1],
-    )
-
-
-def _norms_by_width(x: Array, y: Array) -> tuple[Array, Array, Array]:
-    """||X^T Y||^2, ||X^T X||^2, ||Y^T Y||^2 through products of features."""
-    norm = np.array([[((a.T @ b) ** 2).sum() for b in y] for a in x])
-    return norm, np.array([((a.T @ a) ** 2).sum() for a in x]), np.array([((b.T @ b) ** 2).sum() for b in y])
-
-
-def _norms_by_rows(x: Array, y: Array) -> tuple[Array, Array, Array]:
-    """The same through Gram matrices of rows: ||X^T Y||^2 = <X X^T, Y Y^T>."""
-    grams = np.stack([(b @ b.T).ravel() for b in y])
-    norm, own_x = np.zeros((len(x), len(y))), np.zeros(len(x))
-    for index, a in enumerate(x):
-        gram = (a @ a.T).ravel()
-        norm[index], own_x[index] = grams @ gram, gram @ gram
-    return norm, own_x, (grams**2).sum(axis=1)
+    scratch = Scratch(device)
+    sides = (Features.of(x, scratch=scratch), Features.of(y, scratch=scratch))
+    norms = [side.row_norms() for side in sides]
+    found = squared_norms(*sides)
+    own = []
+    for side, of_rows, norm in zip(sides, norms, found[1:], strict=True):
+        trace, squares = of_rows.sum(dim=1), of_rows.square().sum(dim=1)
+        scale = trace + side.rows * side.means.square().sum(dim=1)
+        own.append(OwnMoments(norm, *(v.cpu().numpy() for v in (trace, squares, scale))))
+    return CrossMoments(found.cross, (norms[0] @ norms[1].T).cpu().numpy(), own[0], own[1], x.shape[1])
 
 
 def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = False) -> float:
@@ -86,11 +71,16 @@ def cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = False) -> float:
 
 
 def cka_matrix(
-    teacher: ArrayLike, student: ArrayLike, *, debiased: bool = False, undefined: Undefined = "error"
+    teacher: ArrayLike,
+    student: ArrayLike,
+    *,
+    debiased: bool = False,
+    undefined: Undefined = "error",
+    device: torch.device | str = "cpu",
 ) -> Array:
-    """Linear CKA of teacher [teacher, row, p] and student [student, row, q] -> [teacher, student]. Raises
-    ValueError as `cka`."""
-    return cka_from_moments(cross_moments(teacher, student), debiased=debiased, undefined=undefined)
+    """Linear CKA of teacher [teacher, row, p] and student [student, row, q] -> [teacher, student], multiplied on
+    `device`. Raises ValueError as `cka`."""
+    return cka_from_moments(cross_moments(teacher, student, device=device), debiased=debiased, undefined=undefined)
 
 
 def cka_from_moments(moments: CrossMoments, *, debiased: bool = False, undefined: Undefined = "error") -> Array:

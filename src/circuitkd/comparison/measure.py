@@ -1,14 +1,16 @@
 """One pass of each model over the clean prompts: everything that similarities are computed from, streamed.
 
-Kept per model: mean attention patterns for each prompt length (or number of words), moments of MLP outputs over all
-real tokens, and z and MLP outputs at up to POINTS sampled positions for CKA (the same tokens, or last tokens of the
-same words, in both models).
+Kept per model, as far as it is asked for: mean attention patterns, z and z W_O for each prompt length (or number of
+words), leading directions of MLP outputs over all real tokens, and z and MLP outputs at up to POINTS sampled positions
+for CKA (the same tokens, or last tokens of the same words, in both models).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from circuitkd.accumulators import Gram, GramResult, Mean
 from circuitkd.comparison.alignment_of_tokens import Units
+from circuitkd.comparison.directions import Directions
 from circuitkd.comparison.notebook_preset import centre_tokens
 from circuitkd.interventions.capture import Batch, LayerState, Noise, batches, make_batch, walk_batch
 from circuitkd.models import blocks
@@ -27,21 +30,40 @@ from circuitkd.tasks.binding import BoundTask
 Floats = NDArray[np.float64]
 POINTS = 1024
 Points = dict[int, list[int]]
+Field = Literal["patterns", "mean_z", "mean_results", "mlp_vectors", "mlp_centred", "z", "mlp_points"]
+FIELDS: frozenset[Field] = frozenset(get_args(Field))
+
+
+def _none() -> NDArray[Any]:
+    return np.zeros((0, 0, 0))
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """`patterns`: per number of units, mean patterns [head, unit, unit] (row: query); `mean_z` [head, unit, d_head]
-    and `mean_results` [head, unit, d_model] likewise. `mlp`, `mlp_centred`: moments of each MLP's outputs, as they
-    are and centred over d_model token by token. `z` [point, head, d_head], `mlp_points` [point, mlp, d_model]."""
+    """`widths`: (d_model, d_head). What was not asked for is empty.
 
-    patterns: dict[int, Floats]
-    mean_z: dict[int, Floats]
-    mean_results: dict[int, Floats]
-    mlp: tuple[GramResult, ...]
-    mlp_centred: tuple[GramResult, ...]
-    z: NDArray[np.float32]
-    mlp_points: NDArray[np.float32]
+    `patterns`: per number of units, mean patterns [head, unit, unit] (row: query); `mean_z` [head, unit, d_head]
+    and `mean_results` [head, unit, d_model] likewise. `mlp_vectors` [mlp, d_model, 3]: leading eigenvectors of the
+    covariance of each MLP's outputs, zero beyond its rank. `mlp_centred`: moments of these outputs centred over d_model
+    token by token. `z` [point, head, d_head], `mlp_points` [point, mlp, d_model].
+    """
+
+    widths: tuple[int, int]
+    patterns: dict[int, Floats] = field(default_factory=dict)
+    mean_z: dict[int, Floats] = field(default_factory=dict)
+    mean_results: dict[int, Floats] = field(default_factory=dict)
+    mlp_vectors: Floats = field(default_factory=_none)
+    mlp_centred: tuple[GramResult, ...] = ()
+    z: NDArray[np.float32] = field(default_factory=_none)
+    mlp_points: NDArray[np.float32] = field(default_factory=_none)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a pass is asked for: `fields` of `Measured`, and the `points` at which z and MLP outputs are kept."""
+
+    points: Points
+    fields: Collection[Field] = FIELDS
 
 
 def sample_points(units: Units, *, seed: int = 0) -> Points:
@@ -61,109 +83,164 @@ def measure(
     task: BoundTask,
     *,
     units: Units,
-    points: Points,
+    asked: Asked,
     batch_size: int,
     noise: Noise | None = None,
 ) -> Measured:
     """Run the clean prompts once."""
-    patterns: dict[int, list[Mean]] = {}
-    means: dict[int, list[Mean]] = {}
-    grams = [Gram() for _ in range(model.n_layers)]
-    centred = [Gram() for _ in range(model.n_layers)]
-    features: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+    run = _Run(model, task, units, asked.points)
+    kept = {name: _KEEPERS[name](run) for name in asked.fields}
     with torch.inference_mode():
         for rows in batches(task, batch_size):
             batch = make_batch(task, rows)
             context = make_context(model, batch.lengths, n_pos=batch.tokens.shape[1])
             for state in walk_batch(model, batch, noise=noise):
-                _add_patterns(model, batch, state, units=units, context=context, means=patterns)
-                outputs = _real_tokens(state.mlp_out, batch)
-                grams[state.layer].update(outputs)
-                centred[state.layer].update(centre_tokens(outputs))
-                _add_means(model, batch, state, units=units, means=means)
-                _add_features(batch, state, units=units, points=points, features=features)
-    mean_z = {n: np.concatenate([m.result().mean for m in layers]) for n, layers in means.items()}
-    ordered = [features[row] for row in sorted(features)]
-    return Measured(
-        patterns={n: np.concatenate([m.result().mean for m in means]) for n, means in patterns.items()},
-        mean_z=mean_z,
-        mean_results={n: _results(model, z) for n, z in mean_z.items()},
-        mlp=tuple(g.result() for g in grams),
-        mlp_centred=tuple(g.result() for g in centred),
-        z=_stacked(ordered, 0, lambda z: z.unflatten(-1, (model.n_heads, model.d_head)).flatten(1, 2)),
-        mlp_points=_stacked(ordered, 1, lambda out: out),
-    )
+                for keeper in kept.values():
+                    keeper.add(batch, state, context)
+    found: dict[str, Any] = {name: keeper.result() for name, keeper in kept.items()}
+    return Measured((model.d_model, model.d_head), **found)
 
 
-def _stacked(
-    features: Sequence[tuple[list[Tensor], list[Tensor]]], which: int, shape: Callable[[Tensor], Tensor]
-) -> NDArray[np.float32]:
-    """Per example a list over layers of [point, width] -> [point, component, width]."""
-    per_example = [shape(torch.stack(example[which], dim=1)) for example in features]
-    return torch.cat(per_example).numpy()
+@dataclass(frozen=True)
+class _Run:
+    """What is run, and where units and points are."""
+
+    model: CircuitModel
+    task: BoundTask
+    units: Units
+    points: Points
 
 
-def _real_tokens(x: Tensor, batch: Batch) -> NDArray[np.float64]:
+class _Keeper(Protocol):
+    """Takes every layer of every batch, and makes one field of `Measured`."""
+
+    def add(self, batch: Batch, state: LayerState, context: Context) -> None: ...
+    def result(self) -> Any: ...
+
+
+class _Means:
+    """Means over the examples of each number of units, head by head."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self._means: dict[int, list[Mean]] = {}
+
+    def _update(self, row: int, layer: int, values: Tensor) -> None:
+        layers = self._means.setdefault(self.run.units.count[row], [Mean() for _ in range(self.run.model.n_layers)])
+        layers[layer].update(values.double().cpu().numpy()[None])
+
+    def result(self) -> dict[int, Floats]:
+        return {n: np.concatenate([m.result().mean for m in layers]) for n, layers in self._means.items()}
+
+
+class _Patterns(_Means):
+    def add(self, batch: Batch, state: LayerState, context: Context) -> None:
+        units = self.run.units
+        found = blocks.patterns(self.run.model, state.layer, state.q, state.k, context).double()
+        for row, attention in zip(batch.rows, found, strict=True):
+            length = len(units.of_token[row])
+            inner = attention[:, :length, :length]
+            if units.are_words:
+                average, total = units.matrices(row, inner)
+                inner = average @ inner @ total
+            self._update(row, state.layer, inner)
+
+
+class _MeanZ(_Means):
+    def add(self, batch: Batch, state: LayerState, context: Context) -> None:
+        heads = (self.run.model.n_heads, self.run.model.d_head)
+        for i, row in enumerate(batch.rows):
+            z = state.z[i, self.run.units.last_tokens(row)]
+            self._update(row, state.layer, z.unflatten(-1, heads).transpose(0, 1))
+
+
+class _MeanResults(_MeanZ):
+    """z W_O: the mean of z, projected."""
+
+    def result(self) -> dict[int, Floats]:
+        return {n: self._projected(z) for n, z in super().result().items()}
+
+    def _projected(self, z: Floats) -> Floats:
+        """z [head, unit, d_head] of all layers -> [head, unit, d_model]."""
+        model, found = self.run.model, []
+        for layer in range(model.n_layers):
+            weights = blocks.output_matrices(model, layer).detach().double().cpu().numpy()
+            found.append(z[layer * model.n_heads : (layer + 1) * model.n_heads] @ weights)
+        return np.concatenate(found)
+
+
+class _Directions:
+    def __init__(self, run: _Run) -> None:
+        model, tokens = run.model, sum(len(e.clean) for e in run.task.examples)
+        self._layers = [Directions(tokens, model.d_model, device=model.device) for _ in range(model.n_layers)]
+
+    def add(self, batch: Batch, state: LayerState, context: Context) -> None:
+        self._layers[state.layer].update(_real_tokens(state.mlp_out, batch))
+
+    def result(self) -> Floats:
+        return np.stack([directions.result() for directions in self._layers])
+
+
+class _Centred:
+    def __init__(self, run: _Run) -> None:
+        self._grams = [Gram() for _ in range(run.model.n_layers)]
+
+    def add(self, batch: Batch, state: LayerState, context: Context) -> None:
+        self._grams[state.layer].update(centre_tokens(_real_tokens(state.mlp_out, batch).double().numpy()))
+
+    def result(self) -> tuple[GramResult, ...]:
+        return tuple(gram.result() for gram in self._grams)
+
+
+class _Points:
+    """MLP outputs at the points."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self._kept: dict[int, list[Tensor]] = {}
+
+    def add(self, batch: Batch, state: LayerState, context: Context) -> None:
+        for i, row in enumerate(batch.rows):
+            if row in self.run.points:
+                last = self.run.units.last_tokens(row)
+                places = [last[unit] for unit in self.run.points[row]]
+                self._kept.setdefault(row, []).append(self._values(state)[i, places].float().cpu())
+
+    def _values(self, state: LayerState) -> Tensor:
+        """[row, pos, width] of a layer."""
+        return state.mlp_out
+
+    def result(self) -> NDArray[np.float32]:
+        return torch.cat([torch.stack(self._kept[row], dim=1) for row in sorted(self._kept)]).numpy()
+
+
+class _ZPoints(_Points):
+    def _values(self, state: LayerState) -> Tensor:
+        return state.z
+
+    def result(self) -> NDArray[np.float32]:
+        """[point, layer, head x d_head] -> [point, head, d_head]."""
+        found = super().result()
+        return found.reshape(len(found), -1, self.run.model.d_head)
+
+
+_KEEPERS: Mapping[Field, Callable[[_Run], _Keeper]] = MappingProxyType(
+    {
+        "patterns": _Patterns,
+        "mean_z": _MeanZ,
+        "mean_results": _MeanResults,
+        "mlp_vectors": _Directions,
+        "mlp_centred": _Centred,
+        "z": _ZPoints,
+        "mlp_points": _Points,
+    }
+)
+
+
+def _real_tokens(x: Tensor, batch: Batch) -> Tensor:
+    """[row, pos, width] -> [token, width] without padding, on the host."""
     real = torch.arange(x.shape[1])[None] < batch.lengths[:, None]
-    return x.cpu()[real].double().numpy()
-
-
-def _add_patterns(
-    model: CircuitModel,
-    batch: Batch,
-    state: LayerState,
-    *,
-    units: Units,
-    context: Context,
-    means: dict[int, list[Mean]],
-) -> None:
-    found = blocks.patterns(model, state.layer, state.q, state.k, context).double()
-    for row, attention in zip(batch.rows, found, strict=True):
-        n = units.count[row]
-        length = len(units.of_token[row])
-        inner = attention[:, :length, :length]
-        if units.are_words:
-            average, total = units.matrices(row, inner)
-            inner = average @ inner @ total
-        layers = means.setdefault(n, [Mean() for _ in range(model.n_layers)])
-        layers[state.layer].update(inner.cpu().numpy()[None])
-
-
-def _add_means(
-    model: CircuitModel, batch: Batch, state: LayerState, *, units: Units, means: dict[int, list[Mean]]
-) -> None:
-    for i, row in enumerate(batch.rows):
-        by_head = state.z[i, units.last_tokens(row)].unflatten(-1, (model.n_heads, model.d_head)).transpose(0, 1)
-        layers = means.setdefault(units.count[row], [Mean() for _ in range(model.n_layers)])
-        layers[state.layer].update(by_head.double().cpu().numpy()[None])
-
-
-def _results(model: CircuitModel, z: Floats) -> Floats:
-    """z [head, unit, d_head] of all layers -> z W_O [head, unit, d_model]."""
-    found = []
-    for layer in range(model.n_layers):
-        here = z[layer * model.n_heads : (layer + 1) * model.n_heads]
-        weights = blocks.output_matrices(model, layer).detach().double().cpu().numpy()
-        found.append(np.einsum("hud,hdm->hum", here, weights))
-    return np.concatenate(found)
-
-
-def _add_features(
-    batch: Batch,
-    state: LayerState,
-    *,
-    units: Units,
-    points: Points,
-    features: dict[int, tuple[list[Tensor], list[Tensor]]],
-) -> None:
-    for i, row in enumerate(batch.rows):
-        if row not in points:
-            continue
-        last = units.last_tokens(row)
-        places = [last[unit] for unit in points[row]]
-        kept = features.setdefault(row, ([], []))
-        kept[0].append(state.z[i, places].float().cpu())
-        kept[1].append(state.mlp_out[i, places].float().cpu())
+    return x.cpu()[real]
 
 
 def example_patterns(model: CircuitModel, task: BoundTask, *, row: int) -> NDArray[np.float32]:

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from circuitkd.comparison.cka import cka_matrix
-from circuitkd.comparison.measure import Measured
+from circuitkd.comparison.measure import Field, Measured
 from circuitkd.comparison.notebook_preset import notebook_mlp_similarity
 from circuitkd.comparison.pairs import TypedSimilarity
 from circuitkd.comparison.similarity import (
     flattened_cosine,
-    leading_eigenvectors,
     rank_cosine,
     row_cosine,
     subspace_overlap,
 )
+from circuitkd.models.circuit_model import CircuitModel
 
 Floats = NDArray[np.float64]
 HeadMeasure = Literal["pattern", "pattern-rows", "z", "result", "cka"]
@@ -49,7 +50,7 @@ class Similarity:
 
     `head` [teacher head, student head] and `mlp` [teacher MLP, student MLP] are what the matching used,
     `head_measure` and `mlp_measure` say what they are. `others`: further measures by name, [teacher, student] each
-    ("mlp subspace overlap", "mlp cka", "head cka"). `is_paper`: heads by patterns and MLPs by Eq. 6.
+    ("mlp subspace overlap", "mlp cka", "head cka"), where they were asked for. `is_paper`: heads by patterns and MLPs by Eq. 6.
     """
 
     head: Floats
@@ -72,32 +73,64 @@ HEAD_NAMES = {
     "result": "cosine of mean z W_O",
     "cka": "debiased linear CKA of z",
 }
+_HEAD_FIELDS: dict[str, Field] = {
+    "pattern": "patterns",
+    "pattern-rows": "patterns",
+    "z": "mean_z",
+    "result": "mean_results",
+    "cka": "z",
+}
+_MLP_FIELDS: dict[str, Field] = {"eigenvectors": "mlp_vectors", "cka": "mlp_points"}
 MLP_NAMES = {
     "eigenvectors": "mean |cos| of three leading covariance eigenvectors (DC Eq. 6)",
     "cka": "debiased linear CKA of MLP outputs",
 }
 
 
-def pair_similarity(teacher: Measured, student: Measured, *, measures: Measures) -> Similarity:
-    """All similarity matrices of a pair. Raises ValueError for measures that need equal widths where they differ."""
-    widths = [(side.mlp_points.shape[-1], side.z.shape[-1]) for side in (teacher, student)]
-    check_widths(*widths, measures=measures)
-    same_width = widths[0][0] == widths[1][0]
-    mlp = measures.mlp if measures.mlp != "auto" else ("eigenvectors" if same_width else "cka")
-    head_cka = _cka(teacher.z, student.z)
-    mlp_cka = _cka(teacher.mlp_points, student.mlp_points)
-    others = {"head cka": head_cka, "mlp cka": mlp_cka}
-    if same_width:
-        covariances = [np.stack([g.covariance for g in side.mlp]) for side in (teacher, student)]
-        vectors = [leading_eigenvectors(c, 3, undefined="zero") for c in covariances]
-        others["mlp subspace overlap"] = subspace_overlap(*vectors)
-        others["mlp eigenvectors"] = rank_cosine(*vectors)
+def fields_for(
+    measures: Measures, *, models: tuple[CircuitModel, CircuitModel], others: bool = False
+) -> frozenset[Field]:
+    """What `measure` must keep for `pair_similarity` of these models, with the same `others`."""
+    same_width = models[0].d_model == models[1].d_model
+    fields = {_HEAD_FIELDS[measures.head], _MLP_FIELDS[_mlp_measure(measures, same_width)]}
+    if others:
+        fields.update(("z", "mlp_points", "mlp_vectors") if same_width else ("z", "mlp_points"))
+    return frozenset(fields)
+
+
+def _mlp_measure(measures: Measures, same_width: bool) -> MlpMeasure:
+    """What "auto" stands for."""
+    return measures.mlp if measures.mlp != "auto" else ("eigenvectors" if same_width else "cka")
+
+
+def pair_similarity(
+    teacher: Measured,
+    student: Measured,
+    *,
+    measures: Measures,
+    others: bool = False,
+    device: torch.device | str = "cpu",
+) -> Similarity:
+    """The similarities that `measures` asks for, with `others` all that are reported beside them too; CKA multiplies on
+    `device`. Raises ValueError for measures that need equal widths where they differ."""
+    check_widths(teacher.widths, student.widths, measures=measures)
+    same_width = teacher.widths[0] == student.widths[0]
+    mlp = _mlp_measure(measures, same_width)
+    made: dict[str, Floats] = {}
+    if others or measures.head == "cka":
+        made["head cka"] = _cka(teacher.z, student.z, device)
+    if others or mlp == "cka":
+        made["mlp cka"] = _cka(teacher.mlp_points, student.mlp_points, device)
+    if others and same_width:
+        made["mlp subspace overlap"] = subspace_overlap(teacher.mlp_vectors, student.mlp_vectors)
+    if mlp == "eigenvectors" or (others and same_width):
+        made["mlp eigenvectors"] = rank_cosine(teacher.mlp_vectors, student.mlp_vectors)
     return Similarity(
-        head=head_cka if measures.head == "cka" else _heads(teacher, student, measures.head),
-        mlp=others[f"mlp {mlp}"],
+        head=made["head cka"] if measures.head == "cka" else _heads(teacher, student, measures.head),
+        mlp=made[f"mlp {mlp}"],
         head_measure=HEAD_NAMES[measures.head],
         mlp_measure=MLP_NAMES[mlp],
-        others=others,
+        others=made if others else {},
         is_paper=measures.head == "pattern" and mlp == "eigenvectors",
     )
 
@@ -121,15 +154,18 @@ def check_widths(
         )
 
 
+NOTEBOOK_FIELDS: frozenset[Field] = frozenset({"patterns", "mlp_centred"})
+
+
 def notebook_similarity(teacher: Measured, student: Measured) -> TypedSimilarity:
     """The raw similarities of the preset `released-notebook`."""
     moments = [np.stack([g.second_moment for g in side.mlp_centred]) for side in (teacher, student)]
     return TypedSimilarity(_heads(teacher, student, "pattern-rows"), notebook_mlp_similarity(*moments))
 
 
-def _cka(teacher: NDArray[np.float32], student: NDArray[np.float32]) -> Floats:
-    x, y = (side.transpose(1, 0, 2).astype(np.float64) for side in (teacher, student))
-    return np.clip(cka_matrix(x, y, debiased=True, undefined="zero"), 0.0, 1.0)
+def _cka(teacher: NDArray[np.float32], student: NDArray[np.float32], device: torch.device | str) -> Floats:
+    x, y = (side.transpose(1, 0, 2) for side in (teacher, student))
+    return np.clip(cka_matrix(x, y, debiased=True, undefined="zero", device=device), 0.0, 1.0)
 
 
 def _heads(teacher: Measured, student: Measured, measure: HeadMeasure) -> Floats:

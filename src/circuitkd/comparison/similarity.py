@@ -19,10 +19,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 
 from circuitkd.comparison.checks import Array, finite, one_of
+from circuitkd.comparison.products import with_float64
 
 Undefined = Literal["error", "zero"]
 UNDEFINED: tuple[Undefined, ...] = ("error", "zero")
@@ -84,17 +86,45 @@ def leading_eigenvectors(covariance: ArrayLike, k: int = 3, *, undefined: Undefi
     return vectors.reshape(*matrices.shape[:-2], width, k)
 
 
+def leading_directions(
+    rows: ArrayLike, k: int = 3, *, undefined: Undefined = "error", device: torch.device | str = "cpu"
+) -> Array:
+    """`leading_eigenvectors` [d, k] of the covariance of rows [row, d], which is never made: from the eigenvectors u of
+    X X^T (rows centred, multiplied on `device`) as X^T u / |X^T u|. Cheap where rows are fewer than d.
+
+    Raises ValueError for k > d, NaN, or rank below k (see `undefined`).
+    """
+    x = finite(rows, "rows", axes="row d")
+    one_of(undefined, UNDEFINED, name="undefined")
+    count, width = x.shape
+    if not 1 <= k <= width:
+        raise ValueError(f"rows must be at least k={k} wide, got shape {x.shape}; lower k")
+    centred = torch.from_numpy(x - x.mean(axis=0)).to(with_float64(device))
+    found = min(k, count)
+    values, left = eigh((centred @ centred.T).cpu().numpy(), subset_by_index=[count - found, count - 1])
+    vectors = (centred.T @ torch.from_numpy(left).to(centred)).cpu().numpy()
+    lengths = np.linalg.norm(vectors, axis=0)
+    vectors = vectors / np.where(lengths > 0, lengths, 1.0)
+    missing = k - found
+    return _largest_first(np.pad(values, (missing, 0)), np.pad(vectors, ((0, 0), (missing, 0))), 0, undefined)
+
+
 def _leading(matrix: Array, k: int, index: int, undefined: Undefined) -> Array:
     width = len(matrix)
-    values, vectors = eigh(matrix, subset_by_index=[width - k, width - 1])
+    return _largest_first(*eigh(matrix, subset_by_index=[width - k, width - 1]), index, undefined)
+
+
+def _largest_first(values: Array, vectors: Array, index: int, undefined: Undefined) -> Array:
+    """Ascending eigenvalues [k] with their vectors [d, k] -> vectors by descending value, with signs, without those
+    beyond the rank."""
     values, vectors = values[::-1], vectors[:, ::-1]
     present = values > max(_RANK * float(values[0]), 0.0)
     if undefined == "error" and not present.all():
         raise ValueError(
-            f"covariance {index} has rank {int(present.sum())} among its k={k} leading directions, so its "
+            f"covariance {index} has rank {int(present.sum())} among its k={len(values)} leading directions, so its "
             "eigenvectors are arbitrary; capture more tokens, lower k, or pass undefined='zero'"
         )
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(values))])
     return np.where(present, vectors * signs, 0.0)
 
 

@@ -22,8 +22,8 @@ from scipy.stats import binomtest
 from circuitkd.circuits.kept import KeptScorer
 from circuitkd.comparison.alignment_of_tokens import common_units
 from circuitkd.comparison.checks import finite
-from circuitkd.comparison.measure import Measured, measure, sample_points
-from circuitkd.comparison.pair_similarity import Measures, pair_similarity
+from circuitkd.comparison.measure import Asked, Measured, measure, sample_points
+from circuitkd.comparison.pair_similarity import Measures, fields_for, pair_similarity
 from circuitkd.comparison.robustness import drops
 from circuitkd.comparison.scoring import ScoreOptions, score
 from circuitkd.components import Component
@@ -135,14 +135,16 @@ class Scorer:
     def __init__(self, teacher: Side, student: Side, *, execution: Execution) -> None:
         self.task, self.execution = student[1], execution
         units = common_units(teacher[0], student[0], teacher_task=teacher[1], student_task=student[1])
-        self.units, self.points = units, sample_points(units[0])
+        fields = fields_for(Measures(), models=(teacher[0], student[0]))
+        self.units, self.asked = units, Asked(sample_points(units[0]), fields)
         self.teacher_drops = sweep(*teacher, execution=execution).drops
         self.teacher = self._measured(*teacher, side=0)
 
     def __call__(self, student: CircuitModel) -> tuple[float, float]:
         """(alignment, mean drop in percent points); NaN for the drop where the mean logit difference is 0."""
         found = sweep(student, self.task, execution=self.execution)
-        similarity = pair_similarity(self.teacher, self._measured(student, self.task, side=1), measures=Measures())
+        measured = self._measured(student, self.task, side=1)
+        similarity = pair_similarity(self.teacher, measured, measures=Measures(), device=student.device)
         total = score(similarity, (self.teacher_drops, found.drops), options=ScoreOptions()).total
         retained = found.retained_percent
         drop = float(drops(retained).mean()) if np.isfinite(retained).all() else float("nan")
@@ -150,4 +152,4 @@ class Scorer:
 
     def _measured(self, model: CircuitModel, task: BoundTask, *, side: int) -> Measured:
         size = plan(model, task, execution=self.execution).batch_size
-        return measure(model, task, units=self.units[side], points=self.points, batch_size=size)
+        return measure(model, task, units=self.units[side], asked=self.asked, batch_size=size)

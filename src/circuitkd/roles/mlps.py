@@ -27,10 +27,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from circuitkd.accumulators import Gram
 from circuitkd.comparison.alignment_of_tokens import Units, common_units
 from circuitkd.comparison.checks import finite
-from circuitkd.comparison.similarity import eigenvector_similarity, same_width
+from circuitkd.comparison.directions import Directions
+from circuitkd.comparison.similarity import rank_cosine, same_width
 from circuitkd.components import Component
 from circuitkd.interventions.capture import Batch, batches, make_batch, walk_batch
 from circuitkd.interventions.execution import Execution, plan
@@ -127,11 +127,11 @@ def compare_mlps(
     form, done = _most_frequent_form(teacher, tasks[0], units[0]), 0
     by_position = np.zeros((teacher.n_layers, student.n_layers, len(form.positions)))
     total = np.zeros((teacher.n_layers, student.n_layers))
-    grams: tuple[list[Gram], ...] = tuple([Gram() for _ in range(m.n_layers)] for m in (teacher, student))
+    directions = tuple(_directions(model, task) for model, task in zip((teacher, student), tasks, strict=True))
     with torch.inference_mode():
         for rows in batches(tasks[0], _prompts_at_a_time((teacher, student), tasks, execution)):
-            student_points = torch.stack(_outputs(student, make_batch(tasks[1], rows), units[1], grams[1]))
-            teacher_points = _outputs(teacher, make_batch(tasks[0], rows), units[0], grams[0])
+            student_points = torch.stack(_outputs(student, make_batch(tasks[1], rows), units[1], directions[1]))
+            teacher_points = _outputs(teacher, make_batch(tasks[0], rows), units[0], directions[0])
             counts = [units[0].count[row] for row in rows]
             for layer, points in enumerate(teacher_points):
                 cosines = torch.einsum("pd,spd->sp", _unit(points), _unit(student_points).to(points)).numpy()
@@ -140,7 +140,7 @@ def compare_mlps(
                     by_position[layer] += here if row in form.rows else 0.0
             done += len(rows)
             execution.report("MLPs", done, total=len(tasks[0]))
-    covariances = [np.stack([gram.result().covariance for gram in side]) for side in grams]
+    vectors = [np.stack([one.result() for one in side]) for side in directions]
     return MlpComparison(
         teacher=teacher.name,
         student=student.name,
@@ -148,7 +148,7 @@ def compare_mlps(
         teacher_mlps=_mlps(teacher),
         student_mlps=_mlps(student),
         cosine=total / sum(units[0].count),
-        eigenvectors=eigenvector_similarity(*covariances, undefined="zero"),
+        eigenvectors=rank_cosine(*vectors),
         positions=form.positions,
         by_position=by_position / len(form.rows),
         prompts=len(form.rows),
@@ -241,18 +241,24 @@ def _most_frequent_form(model: CircuitModel, task: BoundTask, units: Units) -> _
     return _Form(rows, tuple(alike.positions[place] for place in units.last_tokens(rows[0])), left_out)
 
 
-def _outputs(model: CircuitModel, batch: Batch, units: Units, grams: Sequence[Gram]) -> list[Tensor]:
+def _outputs(model: CircuitModel, batch: Batch, units: Units, directions: Sequence[Directions]) -> list[Tensor]:
     """Per layer the MLP outputs [point, d_model] at the units of all rows, one row after the other, float32 or wider; all
-    real tokens go into `grams`."""
+    real tokens go into `directions`."""
     places = [(i, place) for i, row in enumerate(batch.rows) for place in units.last_tokens(row)]
     rows, positions = (torch.tensor(column) for column in zip(*places, strict=True))
     is_real = torch.arange(batch.tokens.shape[1])[None] < batch.lengths[:, None]
     found = []
     for state in walk_batch(model, batch):
         wide = state.mlp_out.to(torch.promote_types(state.mlp_out.dtype, torch.float32)).cpu()
-        grams[state.layer].update(wide[is_real].double().numpy())
+        directions[state.layer].update(wide[is_real])
         found.append(wide[rows, positions])
     return found
+
+
+def _directions(model: CircuitModel, task: BoundTask) -> list[Directions]:
+    """Of the outputs of every MLP at all real tokens."""
+    tokens = sum(len(e.clean) for e in task.examples)
+    return [Directions(tokens, model.d_model, device=model.device) for _ in range(model.n_layers)]
 
 
 def _unit(x: Tensor) -> Tensor:

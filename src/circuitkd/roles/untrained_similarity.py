@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitkd.comparison.alignment_of_tokens import common_units
-from circuitkd.comparison.measure import Measured, measure, sample_points
-from circuitkd.comparison.pair_similarity import HEAD_NAMES, MLP_NAMES, Measures, Similarity, pair_similarity
+from circuitkd.comparison.measure import Asked, Measured, measure, sample_points
+from circuitkd.comparison.pair_similarity import (
+    HEAD_NAMES,
+    MLP_NAMES,
+    Measures,
+    Similarity,
+    fields_for,
+    pair_similarity,
+)
 from circuitkd.interventions.execution import Execution, plan
 from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.models.random_model import randomly_initialised
@@ -52,16 +59,17 @@ def untrained_similarity(
     if not seeds:
         raise ValueError("the null needs at least one untrained student: give seeds=(0,) or more")
     units = common_units(*models, teacher_task=tasks[0], student_task=tasks[1])
-    points, execution = sample_points(units[0]), execution or Execution()
+    execution, measures = execution or Execution(), _measures(like)
+    asked = Asked(sample_points(units[0]), fields_for(measures, models=models))
 
     def measured(model: CircuitModel, side: int) -> Measured:
         size = plan(model, tasks[side], execution=execution).batch_size
-        return measure(model, tasks[side], units=units[side], points=points, batch_size=size)
+        return measure(model, tasks[side], units=units[side], asked=asked, batch_size=size)
 
     teacher, found = measured(models[0], 0), []
     for number, seed in enumerate(seeds):
         student = measured(randomly_initialised(models[1], seed=seed), 1)
-        similarity = pair_similarity(teacher, student, measures=_measures(like))
+        similarity = pair_similarity(teacher, student, measures=measures, device=models[1].device)
         found.append(np.concatenate([similarity.head.max(axis=1), similarity.mlp.max(axis=1)]))
         execution.report("untrained students", number + 1, total=len(seeds))
     definition = f"heads: {like.head_measure}; MLPs: {like.mlp_measure}"

@@ -1,9 +1,12 @@
 """What a computation asks of a machine, counted from shapes: floating point operations, block runs, host work, memory.
 
     flops         products with weight matrices and of activations, as `models.flops` counts them
-    blocks        how often a transformer block is started: each start costs time, however little there is to multiply
-    host_flops    products in float64 that numpy does (covariances, eigenvectors, CKA)
+    blocks        how often a transformer block is run: each start costs time, however little there is to multiply
+    host_flops    products in float64 that numpy does (covariances, eigenvectors)
+    exact_flops   products in float64 where the model is (CKA, products of rows)
     host_seconds  what else runs on the host's processor and is known in seconds: draws of noise, bootstraps, tokenizing
+    starts        what takes as long as starting a block and multiplies little: reading off the metric, cutting the last
+                  block to the answer position
 
 A `Side` is a model on the meta device with a task in its tokens, and the sizes that `interventions.execution` would choose
 on the machine: the same function chooses them, so batches are those of a real run. Without a tokenizer a word or a
@@ -13,7 +16,8 @@ punctuation mark counts as one token.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -26,6 +30,7 @@ from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.tasks.base import Task
 from circuitkd.tasks.binding import BoundExample, BoundTask
 
+LAST, READ = 1.0, 1.0  # starts: of cutting the last block to the answer position, and of a readout
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -37,25 +42,23 @@ class Work:
     blocks: float = 0.0
     host_flops: float = 0.0
     host_seconds: float = 0.0
+    starts: float = 0.0
+    exact_flops: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            self.flops + other.flops,
-            self.blocks + other.blocks,
-            self.host_flops + other.host_flops,
-            self.host_seconds + other.host_seconds,
-        )
+        return Work(*(ours + theirs for ours, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, times: float) -> Work:
-        return Work(self.flops * times, self.blocks * times, self.host_flops * times, self.host_seconds * times)
+        return Work(*(count * times for count in astuple(self)))
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes: the least and the most work (equal where it does not depend on the data), and the peak of what it
-    keeps beyond the weights, in bytes: `device` beside the model, `host` in arrays of numpy."""
+    """What a step takes: the least, the expected and the most work (equal where it does not depend on the data), and the
+    peak of what it keeps beyond the weights, in bytes: `device` beside the model, `host` in arrays of numpy."""
 
     low: Work = Work()
+    expected: Work = Work()
     high: Work = Work()
     device: float = 0.0
     host: float = 0.0
@@ -63,19 +66,27 @@ class Cost:
     @classmethod
     def of(cls, work: Work, *, device: float = 0.0, host: float = 0.0) -> Cost:
         """A step whose work is known."""
-        return cls(work, work, device, host)
+        return cls(work, work, work, device, host)
+
+    @classmethod
+    def among(cls, works: Iterable[Work], *, device: float = 0.0) -> Cost:
+        """A step with the least, the expected and the most work."""
+        low, expected, high = works
+        return cls(low, expected, high, device)
+
+    @property
+    def works(self) -> tuple[Work, Work, Work]:
+        """Least, expected and most work."""
+        return self.low, self.expected, self.high
 
     def __add__(self, other: Cost) -> Cost:
         """One step after the other: work adds up, memory is free again."""
-        return Cost(
-            self.low + other.low,
-            self.high + other.high,
-            max(self.device, other.device),
-            max(self.host, other.host),
-        )
+        low, expected, high = (ours + theirs for ours, theirs in zip(self.works, other.works, strict=True))
+        return Cost(low, expected, high, max(self.device, other.device), max(self.host, other.host))
 
     def __mul__(self, times: float) -> Cost:
-        return Cost(self.low * times, self.high * times, self.device, self.host)
+        low, expected, high = (work * times for work in self.works)
+        return Cost(low, expected, high, self.device, self.host)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from circuitkd.tasks.tokenization import Unbindable, answer_ids, answer_position
 if TYPE_CHECKING:
     from circuitkd.models.circuit_model import CircuitModel
 
-__all__ = ["BoundExample", "BoundTask", "Unbindable", "bind", "bind_example", "encode"]
+__all__ = ["BoundExample", "BoundTask", "Unbindable", "bind", "bind_both", "bind_example", "encode"]
 SHOWN = 20
 
 
@@ -183,3 +183,26 @@ def _task_cautions(task: Task, model: CircuitModel, dropped: Mapping[str, str]) 
         first = next(iter(dropped.values()))
         found.append(f"{len(dropped)} examples do not fit {model.name} and were dropped (first: {first})")
     return found
+
+
+def bind_both(
+    task: Task, teacher: CircuitModel, *, student: CircuitModel, aligned: bool
+) -> tuple[BoundTask, BoundTask]:
+    """The task in tokens of teacher and student, with the examples that both can take and what was dropped for either.
+
+    Raises ValueError for a person's task that neither can take whole, and where fewer than two examples are left.
+    """
+    lenient = replace(task, origin="generated")
+    bound = [lenient.bind(model, aligned=aligned) for model in (teacher, student)]
+    if task.origin == "file" and set(bound[0].dropped) & set(bound[1].dropped):
+        task.bind(teacher, aligned=aligned)
+    ids = [e.id for e in bound[0].examples if e.id not in bound[1].dropped]
+    dropped = {**bound[0].dropped, **bound[1].dropped}
+    if len(ids) < 2:
+        why = f"; {len(dropped)} were dropped (first: {next(iter(dropped.values()))})" if dropped else ""
+        raise ValueError(
+            f"a comparison needs at least two examples, and {teacher.name} and {student.name} can both take {len(ids)} "
+            f"of {task.name!r}{why}: give more prompts"
+        )
+    teacher_task, student_task = (replace(b.select(ids), dropped=dropped) for b in bound)
+    return teacher_task, student_task
