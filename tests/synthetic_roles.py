@@ -11,6 +11,7 @@ from circuitkd.components import Component
 from circuitkd.roles.brittleness import Backup, Brittleness, ModelBrittleness, Reliance
 from circuitkd.roles.direct_attribution import LogitAttribution
 from circuitkd.roles.fates import find_fates
+from circuitkd.roles.head_probes import HeadProbes
 from circuitkd.roles.lens import LogitLens, StreamContributions
 from circuitkd.roles.mlps import MlpComparison, MlpPlane
 from circuitkd.roles.ov import OvTest
@@ -58,7 +59,10 @@ def roles_of(comparison=None, *, seed=0, places=PLACES) -> RolesResult:
 
 def bare(result: RolesResult) -> RolesResult:
     """The same result without all that a task or pair may not allow."""
-    sides = [replace(side, ov=None, patching=None, probes=None) for side in (result.teacher, result.student)]
+    sides = [
+        replace(side, ov=None, patching=None, probes=None, head_probes=None)
+        for side in (result.teacher, result.student)
+    ]
     return replace(result, teacher=sides[0], student=sides[1], mlps=None, planes=())
 
 
@@ -84,6 +88,7 @@ def _model_roles(rng, sweep, places) -> ModelRoles:
             left_out={"ex-1": "has 9 tokens, not 8"},
         ),
         attribution=_attribution(rng, sweep),
+        head_probes=HeadProbes(**_probe_scores(rng, names, len(heads)), heads=heads, sources=heads),
     )
 
 
@@ -136,24 +141,27 @@ def _patching(rng, sweep, heads, places) -> ActivationPatching:
 
 
 def _probes(rng, names, layers) -> ProbeResult:
-    shape = (2, len(layers))
-    return ProbeResult(
-        *names,
-        "resid_mid",
-        layers,
-        targets=("answer", "seen before"),
-        measures=("balanced accuracy", "AUROC"),
-        scores=rng.random(shape),
-        control=np.full(shape, 0.25),
-        control_std=np.full(shape, 0.05),
-        embedding=np.array([0.125, 0.5]),
-        chance=np.array([0.1, 0.5]),
-        outputs=np.array([10, 1]),
-        train_rows=np.array([80, 160]),
-        test_rows=np.array([20, 40]),
-        left_out={"member i": WHY},
-        definition="linear",
-    )
+    scores = _probe_scores(rng, names, len(layers))
+    return ProbeResult(**scores, features="resid_mid", layers=layers, embedding=np.array([0.125, 0.5]))
+
+
+def _probe_scores(rng, names, sites):
+    shape = (2, sites)
+    return {
+        "model": names[0],
+        "task": names[1],
+        "targets": ("answer", "seen before"),
+        "measures": ("balanced accuracy", "AUROC"),
+        "scores": rng.random(shape),
+        "control": np.full(shape, 0.25),
+        "control_std": np.full(shape, 0.05),
+        "chance": np.array([0.1, 0.5]),
+        "outputs": np.array([10, 1]),
+        "train_rows": np.array([80, 160]),
+        "test_rows": np.array([20, 40]),
+        "left_out": {"member i": WHY},
+        "definition": "linear",
+    }
 
 
 def _lens(rng, names, layers, *, n) -> LogitLens:

@@ -15,6 +15,7 @@ from circuitkd.roles.activation_patching import activation_patching
 from circuitkd.roles.describe import describe_roles
 from circuitkd.roles.direct_attribution import logit_attribution
 from circuitkd.roles.fates import find_fates
+from circuitkd.roles.head_probes import probe_heads
 from circuitkd.roles.lens import logit_lens
 from circuitkd.roles.mlps import compare_mlps
 from circuitkd.roles.ov import ov_test
@@ -51,6 +52,7 @@ def test_every_part_is_what_its_own_function_gives(pair):
         assert_same(side.ov, ov_test(model))
         assert_same(side.patching, activation_patching(model, bound))
         assert_same(side.probes, probe(model, bound))
+        assert_same(side.head_probes, probe_heads(model, bound))
         assert_same(side.lens, logit_lens(model, bound))
         assert_same(side.attribution, logit_attribution(model, bound))
     assert_same(found.mlps, compare_mlps(teacher, student, tasks=tasks))
@@ -118,7 +120,9 @@ def test_what_cannot_be_done_is_left_out_and_named():
         "no clean and corrupted prompt have equal token counts"
         in found.left_out["activation patching of tiny-gpt2 (teacher)"]
     )
-    assert "9 different prompts" in found.left_out["probes of tiny-gpt2 (teacher)"]
+    assert found.teacher.head_probes is None
+    for what in ("probes", "head probes"):
+        assert "9 different prompts" in found.left_out[f"{what} of tiny-gpt2 (teacher)"]
     assert "widths differ" in found.left_out["MLP cosines"]
     assert found.left_out["role induction of tiny-gpt2 (teacher)"] == "needs repeated tokens"
     assert found.teacher.lens.rank.shape == (3, 9)
@@ -155,8 +159,8 @@ def test_progress_names_the_steps(pair):
     execution = Execution(progress=lambda label, done, total: seen.append(label))
     again = describe_roles(teacher, student, task, comparison=comparison, execution=execution)
     assert list(dict.fromkeys(seen)) == [
-        "role scores", "activation patching", "probes", "logit lens", "contributions", "logit attribution", "MLPs",
-        "untrained students",
+        "role scores", "activation patching", "probes", "head probes", "logit lens", "contributions",
+        "logit attribution", "MLPs", "untrained students",
     ]  # fmt: skip
     np.testing.assert_array_equal(again.brittleness.teacher.retained, found.brittleness.teacher.retained)
     assert again.fates.of(Component("head", 0, 0)) == found.fates.of("L0H0")
@@ -235,6 +239,6 @@ def test_the_number_of_prompts_at_a_time_changes_nothing(pair):
     teacher, student, task, comparison, found = pair
     few = describe_roles(teacher, student, task, comparison=comparison, execution=Execution(batch_size=5))
     for (path, one), (_, other) in zip(numbers(found), numbers(few), strict=True):
-        if ".probes." not in path:  # steps of training
+        if "probes." not in path:  # steps of training
             assert one == pytest.approx(other, rel=1e-4, abs=2e-4, nan_ok=True), path
     assert [f.fate for f in few.fates.fates] == [f.fate for f in found.fates.fates]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -14,11 +12,10 @@ from circuitkd.models.hooks import hooked_logits
 from circuitkd.models.weights import output_slice
 from circuitkd.roles import probes
 from circuitkd.roles.probe_targets import Place, find_targets
-from circuitkd.roles.probes import ProbeResult, probe, split
-from circuitkd.tasks.base import Example, Task
+from circuitkd.roles.probes import ProbeResult, probe
 from equal_results import assert_same
 from planted_roles import sequence_roles
-from small_runs import model_for, prompts, task_of
+from small_runs import model_for, task_of
 from tiny_models import SPECS
 
 
@@ -88,7 +85,7 @@ def test_a_random_model_on_prompts_of_two_lengths():
 
 
 def read_by_hooks(model, ids):
-    """The embedding [pos, d_model], and per layer resid_mid and the values of every head's group."""
+    """The embedding [pos, d_model], and per layer resid_mid."""
     blocks, caught = model.modules.blocks, {}
 
     def keep(name, which):
@@ -116,77 +113,15 @@ def test_probes_read_resid_mid(name):
     model, task = model_for(name), task_of(n=2)
     bound = task.bind(model, aligned=False)
     places = {Place(0, "clean", 3): 2, Place(2, "clean", 5): 0, Place(1, "corrupted", 4): 1}
-    embedding, found = probes._features(model, bound, places=places, head=None, execution=Execution(batch_size=3))
+    embedding, *found = probes._streams(model, bound, places, execution=Execution(batch_size=3))
     for place, number in places.items():
         seen = read_by_hooks(model, getattr(bound.examples[place.example], place.prompts))
         for layer in range(model.n_layers):
             is_parallel = ("mid", layer) not in seen
             expected = seen["pre", layer] + seen["attention", layer] if is_parallel else seen["mid", layer]
-            torch.testing.assert_close(found[layer, number], expected[place.position].float(), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(found[layer][number], expected[place.position].float(), atol=1e-5, rtol=1e-5)
         if model.architecture.residual != "post":
-            torch.testing.assert_close(embedding[0, number], seen["pre", 0][place.position].float())
-
-
-@pytest.mark.parametrize(("name", "path"), [("llama", "model.layers.1.self_attn.v_proj"), ("bert", None)])
-def test_probes_of_a_head_read_its_value_vectors(name, path):
-    model, task = model_for(name), task_of(n=2)
-    bound, kept = task.bind(model, aligned=False), []
-    place = Place(1, "clean", 4)
-    module = model.hf.get_submodule(path or "bert.encoder.layer.1.attention.self.value")
-    handle = module.register_forward_hook(lambda module, args, output: kept.append(output[0, 4]))
-    ids = bound.examples[1].clean
-    with torch.no_grad():
-        hooked_logits(model, torch.tensor([ids]), torch.tensor([len(ids)]))
-    handle.remove()
-    for head in range(model.n_heads):
-        _, found = probes._features(model, bound, places={place: 0}, head=head, execution=Execution())
-        group = head // (model.n_heads // model.n_kv_heads)
-        expected = kept[0][group * model.d_head : (group + 1) * model.d_head]
-        torch.testing.assert_close(found[1, 0], expected.float())
-
-
-def test_probes_of_a_head_say_so():
-    model = model_for("llama", torch.float32)
-    found = probe(model, task_of("ioi", n=12).bind(model), head=3)
-    assert (found.features, found.scores.shape[1]) == ("values of head 3", 3)
-    with pytest.raises(ValueError, match="tiny-llama has no head 4: its layers have the heads 0 to 3"):
-        probe(model, task_of("ioi", n=12), head=4)
-
-
-def test_prompts_of_one_text_stay_on_one_side():
-    examples = prompts("ioi", n=20)
-    twice = [replace(e, id=f"{e.id}-{copy}") for e in examples for copy in range(3)]
-    task = Task("t", tuple(twice)).bind(model_for("gpt2"))
-    is_train = split(task, seed=0).reshape(20, 3)
-    assert (is_train.all(axis=1) | ~is_train.any(axis=1)).all()
-    assert is_train[:, 0].sum() == 16
-    assert (split(task, seed=1).reshape(20, 3) != is_train).any()
-
-
-def test_too_few_prompts_are_refused():
-    task = Task("few", tuple(replace(e, id=f"{e.id}-{i}") for i in range(4) for e in prompts("ioi", n=9)))
-    with pytest.raises(ValueError, match="'few' has 9 different prompts, and probes need 10 or more: give more"):
-        probe(model_for("gpt2"), task)
-
-
-def alike(*endings):
-    """Prompts of twelve names with the same answer."""
-    names = "Mary John Anna Tom Paul Kate Emma Jack Lucy Mark Sarah Peter".split()
-    texts = [f"{name} went to the {ending}" for name in names for ending in endings]
-    return tuple(Example(text, text, text, " 5", " 7") for text in texts)
-
-
-def test_a_target_with_a_single_class_is_named():
-    task = Task("one", alike("park and the park", "park and the school"))
-    found = probe(model_for("gpt2", torch.float32), task)
-    assert found.targets == ("seen before",)
-    assert "24 rows of 1 classes have 1: give more prompts" in found.left_out["answer"]
-
-
-def test_a_task_with_nothing_to_tell_apart_is_refused():
-    task = Task("nothing", alike("park and the park"))
-    with pytest.raises(ValueError, match="'nothing' has nothing to probe for: .*answer: a probe needs two classes"):
-        probe(model_for("gpt2"), task)
+            torch.testing.assert_close(embedding[number], seen["pre", 0][place.position].float())
 
 
 def test_it_can_be_saved_and_is_a_table(tmp_path, successor):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from circuitkd.analysis import CompareOptions, compare
+from circuitkd.artifacts import to_json
 from circuitkd.roles.describe import describe_roles
 from circuitkd.roles.result import RolesResult
 from equal_results import assert_same
@@ -33,6 +35,18 @@ def test_it_belongs_to_the_comparison_of_its_models_examples_and_ablation():
     for key in ("teacher", "student", "data_sha256", "ablation"):
         assert not found.belongs_to(replace(comparison, manifest=comparison.manifest | {key: "another"}))
         assert not replace(found, manifest={k: v for k, v in found.manifest.items() if k != key}).belongs_to(comparison)
+
+
+def test_a_folder_of_a_version_without_head_probes_still_loads(tmp_path):
+    found = roles_of()
+    path = found.save(tmp_path) / "result.json"
+    record = {key: value for key, value in json.loads(path.read_text()).items() if key != "sha256"}
+    for side in ("teacher", "student"):
+        del record["result"][side]["head_probes"]
+    path.write_text(to_json({"sha256": hashlib.sha256(to_json(record).encode()).hexdigest()} | record))
+    older = RolesResult.load(tmp_path)
+    assert older.teacher.head_probes is None and older.student.head_probes is None
+    assert_same(older.teacher.probes, found.teacher.probes)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

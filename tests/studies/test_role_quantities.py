@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,33 @@ def test_probes(result):
         assert read("teacher-probe", result, "member, layer 1") == pytest.approx(mean)
 
 
+def test_head_probes(result):
+    probes = result.student.head_probes
+    row, head = probes.targets.index("seen before"), probes.heads[3]
+    assert read("student-head-probe", result, f"seen before, {head}") == pytest.approx(100 * probes.scores[row, 3])
+    mean = 100 * probes.scores[row].mean()
+    assert read("student-head-probe", result, "seen before, mean") == pytest.approx(mean)
+    members = replace(probes, targets=("member 1", "member 2"))
+    both = replace(result, student=replace(result.student, head_probes=members))
+    average = 100 * probes.scores[:, 3].mean()
+    assert read("student-head-probe", both, f"member,{head}") == pytest.approx(average)
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ("answer", "'answer' names no head: write it as in 'next member, L9H1', or 'next member, mean'"),
+        ("nothing, L0H1", "there is no probe target 'nothing': there are answer, seen before"),
+        ("answer, L9H9", "there is no head 'L9H9'"),
+        ("answer, layer 1", "unknown component ' layer 1'"),
+        ("answer, MLP1", "there is no head 'MLP1'"),
+    ],
+)
+def test_what_a_head_probe_is_of(result, of, message):
+    with pytest.raises(ValueError, match=message):
+        read("teacher-head-probe", result, of)
+
+
 def test_patching(result):
     patching = result.teacher.patching
     assert read("teacher-block-patching", result, "layer 1") == patching.blocks_at_all[1]
@@ -71,6 +100,7 @@ def test_mlps(result):
     [
         ("teacher-successor", "mean", "the OV test was left out"),
         ("teacher-probe", "x, layer 1", "probes were left out"),
+        ("teacher-head-probe", "x, L0H0", "probes of heads were left out, or a version without them made this result"),
         ("teacher-ov-patching", "L0H0", "activation patching was left out"),
         ("mlp-cosine", "MLP2->MLP1", "MLP cosines were left out"),
     ],

@@ -19,6 +19,7 @@ from circuitkd.roles.activation_patching import activation_patching
 from circuitkd.roles.brittleness import brittleness
 from circuitkd.roles.direct_attribution import logit_attribution
 from circuitkd.roles.fates import find_fates
+from circuitkd.roles.head_probes import probe_heads
 from circuitkd.roles.lens import logit_lens, stream_contributions
 from circuitkd.roles.mlps import compare_mlps, mlp_planes
 from circuitkd.roles.ov import ov_test, ov_test_on_prompts
@@ -119,6 +120,7 @@ def _model_roles(
         ov_on_prompts=ov_test_on_prompts(model, task, execution=execution),
         patching=attempt("activation patching", lambda: activation_patching(model, task, execution=execution)),
         probes=attempt("probes", lambda: probe(model, task, execution=execution)),
+        head_probes=attempt("head probes", lambda: probe_heads(model, task, execution=execution)),
         lens=logit_lens(model, task, execution=execution),
         contributions=stream_contributions(model, task, execution=execution),
         attribution=logit_attribution(model, task, execution=execution),

@@ -10,6 +10,7 @@ from circuitkd.comparison.result import Comparison
 from circuitkd.roles.brittleness import Brittleness
 from circuitkd.roles.direct_attribution import LogitAttribution
 from circuitkd.roles.fate_result import Fates
+from circuitkd.roles.head_probes import HeadProbes
 from circuitkd.roles.lens import LogitLens, StreamContributions
 from circuitkd.roles.mlps import MlpComparison, MlpPlane
 from circuitkd.roles.ov import OvTest
@@ -21,7 +22,8 @@ from circuitkd.roles.role_scoring import RoleScores
 @dataclass(frozen=True, eq=False)
 class ModelRoles:
     """One model's roles and what speaks for them. `ov` asks the weights, `ov_on_prompts` the answer position. What could
-    not be done for this model and task is None, and named in the `left_out` of the whole result."""
+    not be done for this model and task is None, and named in the `left_out` of the whole result; `head_probes` is also None
+    in a result of a version that did not make them."""
 
     scores: RoleScores
     ov: OvTest | None
@@ -31,6 +33,7 @@ class ModelRoles:
     lens: LogitLens
     contributions: StreamContributions
     attribution: LogitAttribution
+    head_probes: HeadProbes | None = None
 
 
 @dataclass(frozen=True, eq=False)

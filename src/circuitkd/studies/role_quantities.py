@@ -11,6 +11,7 @@ from circuitkd.comparison.performance import Estimate
 from circuitkd.components import Component
 from circuitkd.roles.mlps import MlpComparison
 from circuitkd.roles.patching_result import ActivationPatching
+from circuitkd.roles.probe_sites import ProbeScores
 from circuitkd.roles.result import ModelRoles, RolesResult
 from circuitkd.studies.measured import SIDES, Quantity, chosen, numbered, plain, two_components
 
@@ -38,11 +39,29 @@ def _probe(side: ModelRoles, where: str) -> Estimate:
     if probes is None:
         raise ValueError("probes were left out")
     name, layer = numbered(where, "layer")
+    rows = _targets(probes, name)
+    column = chosen(f"{layer:g}", [str(n) for n in probes.layers], what="layer")
+    return plain(100 * float(probes.scores[rows, column].mean()))
+
+
+def _head_probe(side: ModelRoles, where: str) -> Estimate:
+    probes = side.head_probes
+    if probes is None:
+        raise ValueError("probes of heads were left out, or a version without them made this result: make it again")
+    name, comma, head = where.rpartition(",")
+    if not comma:
+        raise ValueError(f"{where!r} names no head: write it as in 'next member, L9H1', or 'next member, {AVERAGE}'")
+    scores = probes.scores[_targets(probes, name.strip())]
+    if head.strip() == AVERAGE:
+        return plain(100 * float(scores.mean()))
+    return plain(100 * float(scores[:, _index(probes.heads, head)].mean()))
+
+
+def _targets(probes: ProbeScores, name: str) -> list[int]:
     rows = [i for i, target in enumerate(probes.targets) if target == name or _is_member(target, name)]
     if not rows:
         raise ValueError(f"there is no probe target {name!r}: there are {', '.join(probes.targets)}")
-    column = chosen(f"{layer:g}", [str(n) for n in probes.layers], what="layer")
-    return plain(100 * float(probes.scores[rows, column].mean()))
+    return rows
 
 
 def _is_member(target: str, name: str) -> bool:
@@ -98,6 +117,9 @@ def _of_side(side: str) -> dict[str, Quantity]:
         f"{side}-copy": Quantity("roles", "%", at(lambda s, of: _ov(s, "copy", of)), f"{HEAD}, or mean"),
         f"{side}-attention": Quantity("roles", "", at(_attention), "a head in a role, like L9H1 as successor"),
         f"{side}-probe": Quantity("roles", "%", at(_probe), "a target and a layer, like next member, layer 9"),
+        f"{side}-head-probe": Quantity(
+            "roles", "%", at(_head_probe), "a target and a head, like next member, L9H1, or next member, mean"
+        ),
         f"{side}-block-patching": Quantity("roles", "logits", at(_block), "a layer, like layer 4"),
         f"{side}-ov-patching": Quantity("roles", "logits", at(_ov_patching), HEAD),
         f"{side}-ov-z-score": Quantity("roles", "", at(_ov_z_score), HEAD),
