@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("circuitkd", "torch", "transformers", "numpy", "scipy", "safetensors", "tokenizers")
@@ -10,10 +11,12 @@ PACKAGES = ("circuitkd", "torch", "transformers", "numpy", "scipy", "safetensors
 
 def software() -> dict[str, str]:
     """Versions of Python and of the packages that compute something."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

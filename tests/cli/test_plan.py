@@ -108,12 +108,14 @@ def test_bad_models(run, folder, tmp_path):
         assert message in outcome.stderr
 
 
-def test_numbers_for_people():
+ENDS = ((0.4, 0.4, 0.4), (80, 80, 80), (100.0, 500.0, 5000.0), (7200.0, 8000.0, 9000.0), (2e6, 2e6, 2e6))
 
-    assert [duration(r) for r in ((0.4, 0.4), (80, 80), (100.0, 5000.0), (7200.0, 9000.0), (2e6, 2e6))] == [
+
+def test_numbers_for_people():
+    assert [duration(r) for r in ENDS] == [
         "0.4 s",
         "80 s",
-        "1.7–83 min",
-        "2.0–2.5 h",
+        "8.3 (1.7–83) min",
+        "2.2 (2.0–2.5) h",
         "23 days",
     ]

@@ -3,7 +3,7 @@
 import pytest
 
 from circuitkd.studies.assumptions import assumptions
-from circuitkd.studies.hardware import DEVICES, Hardware
+from circuitkd.studies.hardware import DEVICES, Hardware, MeasuredBlock
 from plan_sides import side_of
 from small_runs import model_for, task_of
 
@@ -22,19 +22,19 @@ def test_a_device_says_its_peak_and_share(side):
 
 
 def test_a_measured_machine_says_what_was_measured(side):
-    measured = {("GPT2LMHeadModel torch.float64", 32): (3e9, 2e-4)}
+    measured = {("GPT2LMHeadModel torch.float64", 32): MeasuredBlock((1e5, 6e9), (2e-4, 2.0))}
     here = Hardware("this-machine", {}, 1e9, "measured on 1 threads", is_cpu=True, measured=measured)
     text = " ".join(assumptions({"compare"}, [side], hardware=here))
-    assert "GPT2LMHeadModel torch.float64 32 wide: 3 GFLOP/s and 0.20 ms a block" in text
+    assert "GPT2LMHeadModel torch.float64 32 wide: 3 GFLOP/s, and 0.20 ms at the least for a block" in text
     assert "device_map" not in text
     assert "several devices" not in text
 
 
 def test_what_depends_on_the_data_is_said_where_it_matters(side):
     text = " ".join(assumptions({"circuits", "roles", "distill"}, [side], hardware=DEVICES["h200"]))
-    assert "from 20 % kept in 2 passes to 60 % kept in 3 passes" in text
-    assert "from 0 to 6 heads are the best of a role" in text
-    assert "from the first to 50 % of the way up" in text
+    assert "50 % of the components are kept (30 % to 70 %), spread evenly over layers, in 2 passes" in text
+    assert "1 head (0 to 2) is the best of a role" in text
+    assert "20 % of the way up (from the first to 50 %)" in text
 
 
 def test_guessed_tokens_are_said():

@@ -1,6 +1,7 @@
 """The counted experiment agrees with torch's counter."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,17 @@ from circuitkd.distill.conditions import (
     PAPER,
     UNTRAINED,
     ExperimentOptions,
+    Grid,
     Training,
 )
 from circuitkd.distill.experiment import run_experiment
+from circuitkd.distill.experiment_setup import default_heads
 from circuitkd.interventions.execution import Execution
-from circuitkd.studies.distill_cost import distill_cost
+from circuitkd.models import flops
+from circuitkd.studies.compare_cost import sweep_cost
+from circuitkd.studies.distill_cost import distill_cost, own_circuit_cost, with_heads
+from circuitkd.studies.edge_cost import groups_cost
+from circuitkd.studies.settings import DistillSettings
 from circuitkd.tasks.registry import load_task
 from plan_sides import counted, side_of
 from small_runs import model_for
@@ -81,3 +88,38 @@ def test_similarity_needs_no_sweep_of_every_head(setup):
         for mapping in ("impact", "similarity")
     )
     assert by_similarity < by_impact
+
+
+def test_a_search_trains_every_candidate(setup):
+    _, _, sides = setup
+    searched = options(UNTRAINED, search=Grid(weights=(0.1, 1.0), points=("answer",), seeds=(100, 101, 102)))
+    (found,) = (p.cost for p in distill_cost(*sides, options=searched) if p.name == "search")
+    training = next(p.cost for p in distill_cost(*sides, options=options(MAPPED)) if p.name == "training")
+    student = sides[1].on(replace(sides[1].task, examples=sides[1].task.examples[24:32]))
+    answers = student.walk().flops + flops.unembed_flops(student.model, 8)
+    assert found.expected.flops == pytest.approx(6 * (training.expected.flops + answers))
+
+
+def test_a_study_measures_the_teachers_circuit_too(setup):
+    _, _, sides = setup
+    (part,) = own_circuit_cost(*sides, settings=DistillSettings())
+    train = sides[0].on(replace(sides[0].task, examples=sides[0].task.examples[:24]))
+    assert (part.name, part.side) == ("teacher's circuit", sides[0])
+    assert part.cost.expected.flops > sweep_cost(train).expected.flops
+
+
+def test_path_patching_takes_the_place_of_sweeps(setup):
+    _, _, sides = setup
+    by_groups = DistillSettings(circuit="path-patching")
+    parts = list(own_circuit_cost(*sides, settings=by_groups))
+    assert [(p.name, len(p.side.task)) for p in parts] == [
+        ("path patching", 24),
+        ("path patching", 24),
+        ("teacher's circuit", 40),
+    ]
+    assert parts[0].cost == groups_cost(parts[0].side)
+    (by_sweep,) = own_circuit_cost(*sides, settings=DistillSettings())
+    assert parts[2].cost.expected.flops < by_sweep.cost.expected.flops
+    chosen = with_heads(by_groups, sides[1]).heads
+    assert chosen == sides[1].model.components[: default_heads(sides[1].model)]
+    assert with_heads(DistillSettings(), sides[1]).heads is None

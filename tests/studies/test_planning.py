@@ -4,7 +4,7 @@ import pytest
 
 from circuitkd.components import model_components
 from circuitkd.models.loading import load_shape
-from circuitkd.studies.hardware import DEVICES, GB, Hardware
+from circuitkd.studies.hardware import DEVICES, GB, Hardware, MeasuredBlock
 from circuitkd.studies.planning import FULL, USABLE, Shapes, pair_study, plan_study
 from circuitkd.studies.study_file import (
     CircuitsSpec,
@@ -55,9 +55,11 @@ def test_a_study_of_every_kind(folder):
     pair = pair_study(str(folder / "gpt2"), str(folder / "distilgpt2"), task="ioi", n=10)
     found = plan_study(pair, DEVICES["h200"], shapes=Shapes(None))
     assert list(dict.fromkeys(s.analysis for s in found.steps)) == ["compare", "circuits", "roles", "noise", "distill"]
-    assert all(0 <= s.seconds[0] <= s.seconds[1] and s.flops[0] <= s.flops[1] for s in found.steps)
-    assert found.seconds == pytest.approx(tuple(sum(s.seconds[i] for s in found.steps) for i in (0, 1)))
-    assert found.flops[1] > found.flops[0] > 0
+    for step in found.steps:
+        for estimate in (step.forward_equivalents, step.flops, step.seconds):
+            assert 0 <= estimate[0] <= estimate[1] <= estimate[2]
+    assert found.seconds == pytest.approx(tuple(sum(s.seconds[i] for s in found.steps) for i in range(3)))
+    assert found.flops[2] > found.flops[1] > found.flops[0] > 0
     assert {s.devices for s in found.steps} == {1}
     assert found.warnings == ()
     assert [text.split(" of ")[0] for text in found.notes] == ["task: EAP-IG estimates all edges"] * 2
@@ -85,16 +87,19 @@ def test_half_the_bytes_half_the_weights(folder):
 def test_a_pair_that_needs_many_devices(folder):
     asked = study(folder, "llama-3.1-405b", "llama-3.1-70b", analyses=(COMPARE,))
     found = plan_study(asked, DEVICES["h200"], shapes=Shapes("bfloat16"))
-    weights = 2 * (PARAMETERS["llama-3.1-405b"] + load_shape(str(folder / "llama-3.1-70b")).parameter_count)
+    student_weights = 2 * load_shape(str(folder / "llama-3.1-70b")).parameter_count
+    weights = 2 * PARAMETERS["llama-3.1-405b"] + student_weights
     sweep = found.steps[0]
     assert sweep.memory > weights
     assert sweep.devices == -(-weights // (FULL * USABLE * 141 * GB)) == 9
     assert any("x h200 with --device auto (device_map)" in text for text in found.warnings)
-    assert any("the untrained student is made on one device and its 141 GB" in text for text in found.warnings)
+    untrained = next(step for step in found.steps if step.step == "untrained student")
+    assert untrained.host_memory == student_weights
+    assert untrained.memory > weights + student_weights
 
 
 def test_a_machine_that_is_too_small(folder):
-    measured = {("GPT2LMHeadModel torch.float32", 768): (1e10, 1e-3)}
+    measured = {("GPT2LMHeadModel torch.float32", 768): MeasuredBlock((1e7, 1e10), (1e-3, 1.0))}
     small = Hardware("this-machine", {}, 1e9, "measured", is_cpu=True, program=5e8, measured=measured)
     asked = study(folder, "gpt2", "distilgpt2", analyses=(COMPARE,))
     found = plan_study(asked, small, shapes=Shapes(None))

@@ -11,6 +11,7 @@ from circuitkd.roles.activation_patching import activation_patching
 from circuitkd.roles.brittleness import backup_heads
 from circuitkd.roles.describe import describe_roles
 from circuitkd.roles.equal_length import equal_length as real_equal_length
+from circuitkd.roles.head_probes import probe_heads
 from circuitkd.roles.probes import probe
 from circuitkd.roles.suffix_runs import run_pair
 from circuitkd.studies import role_cost as cost
@@ -42,8 +43,16 @@ def test_probes_are_counted_exactly():
     assert cost.probe_cost(side_of(model, task)).low.flops == real
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_probes_of_heads_are_counted_exactly(name):
+    model, task = model_for(name), load_task("numeral-sequence", 20)
+    real = counted(lambda: probe_heads(model, task))
+    assert cost.head_probe_cost(side_of(model, task)).low.flops == real
+
+
 def test_too_few_prompts_have_no_probes():
-    assert cost.probe_cost(side_of(model_for("gpt2"), load_task("ioi", 3))).low.flops == 0
+    side = side_of(model_for("gpt2"), load_task("ioi", 3))
+    assert cost.probe_cost(side).low.flops == cost.head_probe_cost(side).low.flops == 0
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -69,8 +78,8 @@ def test_backups_of_one_head(monkeypatch):
     before = scorer.forward_equivalents
     backup_heads(scorer, Component("head", 2, 0))
     real = scorer.forward_equivalents - before
-    monkeypatch.setattr(cost, "BEST", (1, 6))
-    one = cost.brittleness_cost(side).low.flops - cost.found_circuit(side, kept=0.2, passes=2).pruning.flops
+    monkeypatch.setattr(cost, "BEST", (1, 1, 6))
+    one = cost.brittleness_cost(side).low.flops - cost.found_circuits(side)[0].pruning.flops
     runs = KeptRuns(side)
     curve = float((runs.costs.sum(axis=1)[::-1].cumsum()[::-1] + runs.readout).mean()) * 20
     assert (one - curve) / side.sizes.full_forward == pytest.approx(real, rel=0.1)

@@ -133,26 +133,24 @@ def _totals(found: Plan) -> Table:
 
 def _costs(steps: Sequence[Step]) -> Iterator[str]:
     """PFLOP and time in all, memory and host memory at the peak."""
-    yield _numbers(_sum([s.flops for s in steps]), 1e15)
-    yield duration(_sum([s.seconds for s in steps]))
+    from circuitkd.studies.planning import total
+
+    yield _numbers(total([s.flops for s in steps]), 1e15)
+    yield duration(total([s.seconds for s in steps]))
     yield _number(max((s.memory for s in steps), default=0.0) / 1e9)
     yield _number(max((s.host_memory for s in steps), default=0.0) / 1e9)
 
 
-def _sum(ranges: Sequence[Range]) -> Range:
-    return sum(r[0] for r in ranges), sum(r[1] for r in ranges)
-
-
 def duration(seconds: Range) -> str:
-    """A range of seconds in the unit that suits its end: "0.4 s", "2.1–3.5 h"."""
+    """A range of seconds in the unit that suits what is expected: "0.4 s", "2.8 (2.1–3.5) h"."""
     name, size = next((u for u in UNITS if seconds[1] >= 1.5 * u[1]), UNITS[-1])
     return f"{_numbers(seconds, size)} {name}"
 
 
 def _numbers(ends: Range, unit: float = 1.0) -> str:
-    """A range, or one number where its ends look alike."""
-    low, high = (_number(end / unit) for end in ends)
-    return low if low == high else f"{low}–{high}"
+    """What is expected and the range, or one number where its ends look alike."""
+    low, expected, high = (_number(end / unit) for end in ends)
+    return expected if low == high else f"{expected} ({low}–{high})"
 
 
 def _number(value: float) -> str:

@@ -8,9 +8,8 @@ Layers of the supported classes are equal, so layer 0 stands for all.
 
 from __future__ import annotations
 
-from torch import nn
-
 from circuitkd.models.circuit_model import CircuitModel
+from circuitkd.models.projections import weight_of
 
 
 def key_value_flops(model: CircuitModel, rows: int, pos: int) -> int:
@@ -30,12 +29,12 @@ def attention_flops(model: CircuitModel, rows: int, pos: int, *, queries: int | 
 
 def projection_flops(model: CircuitModel, rows: int, queries: int) -> int:
     """The attention output projection."""
-    return 2 * rows * queries * matrix_entries(model.modules.blocks[0].out_projection)
+    return 2 * rows * queries * weight_of(model.modules.blocks[0].out_projection).numel()
 
 
 def mlp_flops(model: CircuitModel, rows: int, queries: int) -> int:
     """The MLP at `queries` positions of every row."""
-    return 2 * rows * queries * sum(matrix_entries(module) for module in model.modules.blocks[0].mlp)
+    return 2 * rows * queries * model.modules.blocks[0].mlp_entries
 
 
 def head_change_flops(model: CircuitModel, rows: int, pos: int) -> int:
@@ -59,16 +58,10 @@ def unembed_flops(model: CircuitModel, rows: int, *, tokens: int | None = None) 
     """Logits of `rows` positions: the head modules and `tokens` rows of the unembedding (all of them by
     default).
     """
-    head = sum(matrix_entries(step) for step in model.modules.head if isinstance(step, nn.Module))
     wanted = model.vocab_size if tokens is None else tokens
-    return 2 * rows * (head + wanted * model.d_model)
+    return 2 * rows * (model.modules.head_entries + wanted * model.d_model)
 
 
 def full_forward_flops(model: CircuitModel, rows: int, pos: int) -> int:
     """Every block, and the logits of all positions: the unit of `forward_equivalents`."""
     return model.n_layers * block_flops(model, rows, pos) + unembed_flops(model, rows * pos)
-
-
-def matrix_entries(module: nn.Module) -> int:
-    """Entries of all weight matrices of a module."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 2)

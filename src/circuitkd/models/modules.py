@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ class BlockModules:
     mlp: tuple[nn.Module, ...]
     window: int | None
 
+    @cached_property
+    def mlp_entries(self) -> int:
+        """Entries of the weight matrices of the MLP."""
+        return sum(matrix_entries(module) for module in self.mlp)
+
 
 @dataclass(frozen=True)
 class Modules:
@@ -33,6 +39,11 @@ class Modules:
     final_norm: nn.Module | None
     head: tuple[Callable[[Tensor], Tensor], ...]
     decoder: nn.Module
+
+    @cached_property
+    def head_entries(self) -> int:
+        """Entries of the weight matrices between the last block and the unembedding."""
+        return sum(matrix_entries(step) for step in self.head if isinstance(step, nn.Module))
 
 
 def find_modules(hf: Any, architecture: Architecture, *, d_head: int) -> Modules:
@@ -62,3 +73,8 @@ def out_projection_inputs(hf: nn.Module, architecture: Architecture) -> int:
     """n_heads * d_head, read off the output projection (a Conv1D keeps its inputs first, a Linear last)."""
     module = block_list(hf, architecture)[0].get_submodule(architecture.out_projection)
     return weight_of(module).shape[1 if isinstance(module, nn.Linear) else 0]
+
+
+def matrix_entries(module: nn.Module) -> int:
+    """Entries of all weight matrices of a module."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 2)

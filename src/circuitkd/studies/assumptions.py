@@ -10,6 +10,8 @@ from circuitkd.studies.hardware import UTILISATION, Hardware
 from circuitkd.studies.role_cost import BEST
 from circuitkd.studies.workload import Side
 
+FOUND = "on the bundled models and tasks"
+
 
 def assumptions(kinds: Collection[str], sides: Sequence[Side], *, hardware: Hardware) -> Iterator[str]:
     """The sentences for these kinds of analysis, models and tasks, on this hardware."""
@@ -29,25 +31,27 @@ def assumptions(kinds: Collection[str], sides: Sequence[Side], *, hardware: Hard
             "faster; a step starts as many prompts at a time as fit."
         )
     if {"circuits", "roles"} & set(kinds):
-        low, high = (f"{100 * share:.0f} % kept in {n} passes" for share, n in zip(KEPT, PASSES, strict=True))
+        low, middle, high = (f"{100 * share:.0f} %" for share in KEPT)
         yield (
-            f"Circuits: from {low} to {high}, spread evenly over layers; on the bundled models 20 to 75 % are kept, in 2 "
-            "passes, seldom 3."
+            f"Circuits: {middle} of the components are kept ({low} to {high}), spread evenly over layers, in {PASSES} passes; "
+            f"{FOUND}: {low} to {high} in eight of ten cases, in 2 passes, seldom 3."
         )
     if "roles" in kinds:
-        yield f"Roles: from {BEST[0]} to {BEST[1]} heads are the best of a role, in the middle of the model."
+        low, middle, high = (str(best) for best in BEST)
+        yield f"Roles: {middle} head ({low} to {high}) is the best of a role, in the middle of the model; {FOUND} 0 to 3."
     if "distill" in kinds:
         yield (
-            "Distillation: gradients reach down to the lowest layer of the circuit, from the first to "
-            f"{100 * LOWEST[0]:.0f} % of the way up; heads found by path patching are planned as found by a sweep."
+            "Distillation: gradients reach down to the lowest layer of the circuit, "
+            f"{100 * LOWEST[1]:.0f} % of the way up (from the first to {100 * LOWEST[0]:.0f} %); {FOUND} in the first layer "
+            "in two of three cases, else half-way up."
         )
 
 
 def _speed(hardware: Hardware) -> Iterator[str]:
     if hardware.is_cpu:
         shown = "; ".join(
-            f"{kind} {width} wide: {rate / 1e9:.0f} GFLOP/s and {1e3 * start:.2f} ms a block"
-            for (kind, width), (rate, start) in hardware.measured.items()
+            f"{kind} {width} wide: {block.rate / 1e9:.0f} GFLOP/s, and {1e3 * block.seconds[0]:.2f} ms at the least for a block"
+            for (kind, width), block in hardware.measured.items()
         )
         yield f"Speed, {hardware.source}: {shown}; numpy in float64 {hardware.host / 1e9:.0f} GFLOP/s."
         yield "Wider models than 1024 are timed by a GPT-2 block of that width."
@@ -58,7 +62,7 @@ def _speed(hardware: Hardware) -> Iterator[str]:
     yield (
         f"Speed: dense peak x the share expected of it, {shares} ({hardware.source}). The shares are assumed, no such "
         f"device was measured. Each run of a block takes {1e3 * hardware.start:g} ms more, and the host does "
-        f"{hardware.host / 1e9:.0f} GFLOP/s in float64."
+        f"{hardware.host / 1e9:.0f} GFLOP/s in float64 (the device {hardware.exact / 1e12:,.1f} TFLOP/s, also assumed)."
     )
 
 

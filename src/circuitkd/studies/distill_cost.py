@@ -2,8 +2,8 @@
 
 A training step is a forward of the student, its gradients with respect to activations, and those with respect to the
 weights that are trained: for all parameters each costs a forward. For a circuit only the attention weights of its layers
-get gradients, and nothing below its lowest layer is gone through backwards: LOWEST of the way up at the least and the most
-work. The optimizer and the Trainer around a step take STEP seconds on the host. The teacher runs once for every set of
+get gradients, and nothing below its lowest layer is gone through backwards: LOWEST of the way up at the least, the expected and
+the most work. The optimizer and the Trainer around a step take STEP seconds on the host. The teacher runs once for every set of
 signals that a condition asks for, then answers from memory.
 """
 
@@ -15,31 +15,40 @@ from dataclasses import replace
 
 import numpy as np
 
-from circuitkd.distill.conditions import Condition, ExperimentOptions
-from circuitkd.distill.experiment_setup import LEAST_HEADS, SHARE_OF_HEADS
+from circuitkd.distill.conditions import MAPPED, Condition, ExperimentOptions
+from circuitkd.distill.experiment_setup import default_heads
 from circuitkd.interventions.execution import bytes_per_token
 from circuitkd.models import flops
 from circuitkd.studies.circuit_cost import KeptRuns
-from circuitkd.studies.compare_cost import similarity_cost, similarity_pass, sweep_cost
+from circuitkd.studies.compare_cost import (
+    scored_fields,
+    scored_student,
+    similarity_cost,
+    similarity_pass,
+    sweep_cost,
+)
+from circuitkd.studies.edge_cost import groups_cost
+from circuitkd.studies.settings import DistillSettings
 from circuitkd.studies.workload import Cost, Part, Side, Work
 from circuitkd.tasks.binding import BoundTask
 
-LOWEST = (0.5, 0.0)
-STEP = 8e-3  # host seconds of a training step beside the products
-RUN = 0.25  # host seconds of a run: making the Trainer, hashing, collecting results
+LOWEST = (0.5, 0.2, 0.0)
+# Host seconds: of a training step beside the products; of a run, making the Trainer, hashing and collecting; of binding and
+# checking one model's splits; of a student that is measured, beside its runs.
+STEP, RUN, SPLITS, MEASURED = 1e-2, 0.25, 0.05, 0.035
 ADAM = 10e-9  # host seconds a trained parameter and step where the model is on the CPU
 
 
 def distill_cost(teacher: Side, student: Side, *, options: ExperimentOptions) -> Iterator[Part]:
     """The steps of `run_experiment`."""
-    ends = np.cumsum(options.shares[:2]) * len(student.task)
-    train, validation, test = (
-        tuple(side.on(_part(side.task, *cut)) for side in (teacher, student))
-        for cut in ((0, ends[0]), (ends[0], ends[1]), (ends[1], len(student.task)))
-    )
-    seeds = len(options.seeds)
-    yield Part("choosing heads", teacher, _of_teacher(train, test[0], options) + _signals(train[0], options))
-    yield Part("choosing heads", student, _of_student(train[1], test[1], options))
+    train, validation, test = _splits(teacher, student, options)
+    seeds, splits = len(options.seeds), Cost.of(Work(host_seconds=SPLITS))
+    yield Part("choosing heads", teacher, _of_teacher(train, test[0], options) + _signals(train[0], options) + splits)
+    yield Part("choosing heads", student, _of_student(train[1], test[1], options) + splits)
+    if options.search is not None:
+        grid = options.search
+        tried = _training(train[1], MAPPED, options) + _answers(validation[1])
+        yield Part("search", student, tried * (len(grid.weights) * len(grid.points) * len(grid.seeds)))
     total = Cost()
     for condition in options.conditions:
         if condition.parameters != "none":
@@ -50,6 +59,33 @@ def distill_cost(teacher: Side, student: Side, *, options: ExperimentOptions) ->
     yield Part("measuring students", student, _measuring(validation[1], test, options) * runs)
 
 
+def own_circuit_cost(teacher: Side, student: Side, *, settings: DistillSettings) -> Iterator[Part]:
+    """What a study adds to the experiment: the teacher's own circuit, measured, and with path patching both models' groups."""
+    options = settings.options()
+    train, _, test = _splits(teacher, student, options)
+    by_groups = settings.circuit == "path-patching"
+    if by_groups:
+        for side in train:
+            yield Part("path patching", side, groups_cost(side))
+    measured = _circuit_accuracy(test[0], options)
+    yield Part("teacher's circuit", teacher, measured if by_groups else sweep_cost(train[0]) + measured)
+
+
+def with_heads(settings: DistillSettings, student: Side) -> ExperimentOptions:
+    """The experiment of a study; heads found by path patching are as many as by default, and need no sweep."""
+    options = settings.options()
+    if settings.circuit != "path-patching":
+        return options
+    return replace(options, heads=student.model.components[: default_heads(student.model)])
+
+
+def _splits(teacher: Side, student: Side, options: ExperimentOptions) -> tuple[tuple[Side, ...], ...]:
+    """Training, validation and test of (teacher, student)."""
+    ends = np.cumsum(options.shares[:2]) * len(student.task)
+    cuts = ((0, ends[0]), (ends[0], ends[1]), (ends[1], len(student.task)))
+    return tuple(tuple(side.on(_part(side.task, *cut)) for side in (teacher, student)) for cut in cuts)
+
+
 def _part(task: BoundTask, start: float, end: float) -> BoundTask:
     return replace(task, examples=task.examples[round(start) : round(end)])
 
@@ -57,19 +93,19 @@ def _part(task: BoundTask, start: float, end: float) -> BoundTask:
 def _heads(side: Side, options: ExperimentOptions) -> int:
     if isinstance(options.heads, tuple):
         return len(options.heads)
-    share = max(LEAST_HEADS, round(SHARE_OF_HEADS * side.model.n_layers * side.model.n_heads))
-    return options.heads or share
+    return options.heads or default_heads(side.model)
 
 
 def _of_teacher(train: tuple[Side, ...], test: Side, options: ExperimentOptions) -> Cost:
     """What each teacher head is worth, and what is measured of the teacher once."""
-    side, found = train[0], _answers(test) + sweep_cost(test) + similarity_pass(test)
+    side, fields = train[0], scored_fields(*train)
+    found = _answers(test) + sweep_cost(test) + similarity_pass(test, fields)
     if options.mapping != "similarity":
         found += _impacts(side, side.model.n_heads * side.model.n_layers, options)
     if _is_surrogate(options):
         found += sweep_cost(side)
     if _is_surrogate(options) or options.mapping == "similarity":
-        found += Cost.of(side.walk()) + similarity_cost(*train)
+        found += Cost.of(side.walk()) + similarity_cost(*train, fields={"z"})
     return found
 
 
@@ -116,25 +152,23 @@ def _training(side: Side, condition: Condition, options: ExperimentOptions) -> C
     extra = body + attention + logits if condition.pairs == "surrogate" else 0.0
     trained = model.parameter_count
     if condition.parameters == "all":
-        least = most = 2.0 * forward
+        gradients = [2.0 * forward] * 3
     else:
         heads = _heads(side, options)
         each = flops.query_flops(model, rows, longest) + flops.key_value_flops(model, rows, longest)
         each += flops.projection_flops(model, rows, longest)
         # In as few layers as hold the heads or in as many as they can be; without a task loss nothing comes from above.
         few, many = math.ceil(heads / model.n_heads), min(layers, heads)
-        least, most = (
+        gradients = [
             (1 - low) * (body + attention) * (condition.task_loss or low == 0.0)
             + logits * condition.task_loss
             + each * n
-            for low, n in zip(LOWEST, (few, many), strict=True)
-        )
+            for low, n in zip(LOWEST, (few, few, many), strict=True)
+        ]
         trained = round(each * many / (2 * rows * longest))
     host, steps = STEP + ADAM * trained * side.place.on_cpu, options.training.steps
-    low, high = (
-        Work(forward + back + extra, 3 * layers, 0.0, host) * steps + Work(host_seconds=RUN) for back in (least, most)
-    )
-    return Cost(low, high, device=_training_memory(side, rows, longest, trained))
+    works = (Work(forward + back + extra, 3 * layers, 0.0, host) * steps + Work(host_seconds=RUN) for back in gradients)
+    return Cost.among(works, device=_training_memory(side, rows, longest, trained))
 
 
 def _training_memory(side: Side, rows: int, n_pos: int, trained: int) -> float:
@@ -154,11 +188,13 @@ def _signals(side: Side, options: ExperimentOptions) -> Cost:
 def _measuring(validation: Side, test: tuple[Side, ...], options: ExperimentOptions) -> Cost:
     """Accuracy, circuit and random circuits, alignment and drop of one student."""
     teacher, student = test
-    runs = KeptRuns(student)
-    share = np.full(student.model.n_layers, _heads(student, options) / (student.model.n_layers * student.model.n_heads))
-    drawn = runs.expected(share, np.ones(student.model.n_layers)) + Work(
-        flops.unembed_flops(student.model, len(student.task))
-    )
-    circuits = runs.work + drawn * (1 + options.random_circuits)
-    found = Cost.of(circuits) + _answers(student) + _answers(validation)
-    return found + sweep_cost(student) + similarity_pass(student) + similarity_cost(teacher, student)
+    found = _circuit_accuracy(student, options) + _answers(student) + _answers(validation)
+    return found + sweep_cost(student) + scored_student(teacher, student) + Cost.of(Work(host_seconds=MEASURED))
+
+
+def _circuit_accuracy(side: Side, options: ExperimentOptions) -> Cost:
+    """The model, its circuit and random circuits."""
+    runs, model = KeptRuns(side), side.model
+    share = np.full(model.n_layers, _heads(side, options) / (model.n_layers * model.n_heads))
+    drawn = runs.expected(share, np.ones(model.n_layers)) + Work(flops.unembed_flops(model, len(side.task)))
+    return Cost.of(runs.work + drawn * (1 + options.random_circuits))

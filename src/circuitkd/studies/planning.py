@@ -11,7 +11,7 @@ checking weights, and for the report, is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,9 +20,10 @@ from circuitkd.interventions.ablations import Ablation
 from circuitkd.models.circuit_model import CircuitModel
 from circuitkd.models.loading import load_shape
 from circuitkd.studies.assumptions import assumptions
-from circuitkd.studies.circuit_cost import attribution_cost, circuit_cost
+from circuitkd.studies.circuit_cost import circuit_cost
 from circuitkd.studies.compare_cost import compare_cost, noise_cost
-from circuitkd.studies.distill_cost import distill_cost
+from circuitkd.studies.distill_cost import distill_cost, own_circuit_cost, with_heads
+from circuitkd.studies.edge_cost import attribution_cost
 from circuitkd.studies.hardware import GB, Hardware
 from circuitkd.studies.role_cost import roles_cost
 from circuitkd.studies.study_file import (
@@ -37,12 +38,12 @@ from circuitkd.studies.study_file import (
     TaskSpec,
     jobs,
 )
-from circuitkd.studies.workload import Part, Place, Side, bound
+from circuitkd.studies.workload import Cost, Part, Place, Side, Work, bound
 from circuitkd.tasks.registry import load_task
 
 USABLE = 0.92  # share of a device's memory: the rest is the driver's, and lost between blocks
 FULL = 0.85  # share of that which weights may take
-Range = tuple[float, float]
+Range = tuple[float, float, float]
 Sides = tuple[Side, Side]
 
 
@@ -50,7 +51,7 @@ Sides = tuple[Side, Side]
 class Step:
     """A step of one job. `forward_equivalents`: in FLOPs of one full forward of the task by `model`. `memory`: bytes on
     the device at the peak, the weights of both models among them; `host_memory`: bytes of arrays on the host (on a CPU
-    both are in one memory). `devices`: how many of the hardware's devices hold that. Ranges are (least, most)."""
+    both are in one memory). `devices`: how many of the hardware's devices hold that. Ranges are (least, expected, most)."""
 
     pair: str
     task: str
@@ -80,12 +81,18 @@ class Plan:
     @property
     def seconds(self) -> Range:
         """Time of all steps, one after the other."""
-        return (sum(s.seconds[0] for s in self.steps), sum(s.seconds[1] for s in self.steps))
+        return total([s.seconds for s in self.steps])
 
     @property
     def flops(self) -> Range:
         """Work of all steps."""
-        return (sum(s.flops[0] for s in self.steps), sum(s.flops[1] for s in self.steps))
+        return total([s.flops for s in self.steps])
+
+
+def total(ranges: Sequence[Range]) -> Range:
+    """Ranges added up, end by end."""
+    low, expected, high = (sum(found[i] for found in ranges) for i in range(3))
+    return low, expected, high
 
 
 def pair_study(teacher: str, student: str, *, task: str, n: int | None = None, seed: int = 0) -> Study:
@@ -142,7 +149,7 @@ def plan_study(study: Study, hardware: Hardware, *, shapes: Shapes, batch_size: 
         found = [_step(job, part, sides, hardware) for part in parts]
         steps += found
         notes |= dict.fromkeys(_alternatives(job, sides, hardware))
-        warnings |= dict.fromkeys(_size_warnings(job, found, sides, hardware))
+        warnings |= dict.fromkeys(_size_warnings(job, found, hardware))
     kinds = {job.analysis.kind for job in jobs(study)}
     said = assumptions(kinds, [side for sides in sides_of.values() for side in sides], hardware=hardware)
     return Plan(study.title, hardware.name, tuple(steps), tuple(said), tuple(notes), tuple(warnings))
@@ -162,7 +169,8 @@ def parts_of(job: Job, sides: Sides) -> Iterator[Part]:
         yield from noise_cost(*sides, draws=spec.options.steps * spec.options.seeds)
     else:
         check_tokenizers(sides[0].model, sides[1].model)
-        yield from distill_cost(*sides, options=spec.options.options())
+        yield from own_circuit_cost(*sides, settings=spec.options)
+        yield from distill_cost(*sides, options=with_heads(spec.options, sides[1]))
 
 
 def _sides(job: Job, models: tuple[CircuitModel, CircuitModel], hardware: Hardware, batch_size: int | None) -> Sides:
@@ -200,7 +208,7 @@ def _devices(weights: float, hardware: Hardware) -> int:
 
 def _step(job: Job, part: Part, sides: Sides, hardware: Hardware) -> Step:
     cost, model, unit = part.cost, part.side.model, part.side.sizes.full_forward
-    ends, weights = (cost.low, cost.high), sides[0].weights + sides[1].weights
+    weights = sides[0].weights + sides[1].weights
     memory = weights + cost.device + hardware.program
     needed = memory + cost.host if hardware.is_cpu else memory
     return Step(
@@ -209,13 +217,18 @@ def _step(job: Job, part: Part, sides: Sides, hardware: Hardware) -> Step:
         analysis=job.analysis.kind,
         step=part.name,
         model=model.name,
-        forward_equivalents=(ends[0].flops / unit, ends[1].flops / unit),
-        flops=(ends[0].flops, ends[1].flops),
-        seconds=(hardware.seconds(ends[0], model), hardware.seconds(ends[1], model)),
+        forward_equivalents=_each(cost, lambda work: work.flops / unit),
+        flops=_each(cost, lambda work: work.flops),
+        seconds=_each(cost, lambda work: hardware.seconds(work, model)),
         memory=memory,
         host_memory=cost.host,
         devices=max(_devices(weights, hardware), math.ceil(needed / (USABLE * hardware.memory))),
     )
+
+
+def _each(cost: Cost, measure: Callable[[Work], float]) -> Range:
+    low, expected, high = (float(measure(work)) for work in cost.works)
+    return low, expected, high
 
 
 def _alternatives(job: Job, sides: Sides, hardware: Hardware) -> Iterator[str]:
@@ -223,23 +236,18 @@ def _alternatives(job: Job, sides: Sides, hardware: Hardware) -> Iterator[str]:
     if not isinstance(job.analysis, CircuitsSpec) or job.analysis.options.edge_share is None:
         return
     for side in sides:
-        work = attribution_cost(side).low
+        work = attribution_cost(side).expected
         yield (
             f"{job.task.key}: EAP-IG estimates all edges of {side.model.name} in {work.flops / side.sizes.full_forward:.0f} "
             f"forward-equivalents, {hardware.seconds(work, side.model):,.0f} s (circuitkd.circuits.attribution)"
         )
 
 
-def _size_warnings(job: Job, steps: list[Step], sides: Sides, hardware: Hardware) -> Iterator[str]:
+def _size_warnings(job: Job, steps: list[Step], hardware: Hardware) -> Iterator[str]:
     """What does not fit on one device."""
     largest = max(steps, key=lambda s: (s.devices, s.memory + s.host_memory))
     if largest.devices < 2:
         return
-    if not hardware.is_cpu and any("untrained" in s.step for s in steps) and sides[1].weights > sides[1].place.free:
-        yield (
-            f"{job.pair.name}: the untrained student is made on one device and its {sides[1].weights / GB:,.0f} GB do not "
-            "fit beside its part of the models: leave it out (--no-random-null)"
-        )
     where, need = f"{job.pair.name}, {job.task.key}, {job.analysis.kind}", (largest.memory + largest.host_memory) / GB
     if hardware.is_cpu:
         yield (

@@ -1,9 +1,10 @@
 """Cost of `describe_roles`: what every head does, activation patching, probes, untrained students, brittleness.
 
 The largest part is activation patching: every component at every position, each with a run of what follows it. In causal
-models only the later positions of later blocks are run, which halves it. Brittleness depends on how many heads turn out to
-be the best of a role: BEST of them at the least and at the most, each in the middle of the model. The comparison that roles
-rest on is not in these numbers.
+models only the later positions of later blocks are run, which halves it; on a CPU joining their keys and values to the
+earlier ones takes time of its own. Brittleness depends on how many heads turn out to be the best of a role: BEST of them, the
+10th percentile, the median and the 90th of the bundled models and tasks, each in the middle of the model. The comparison
+that roles rest on is not in these numbers.
 """
 
 from __future__ import annotations
@@ -23,18 +24,28 @@ from circuitkd.roles.activation_patching import KEPT as KEPT_VALUES
 from circuitkd.roles.brittleness import STEPS
 from circuitkd.roles.describe import ALPHABETS
 from circuitkd.roles.linear_probes import BATCH, EPOCHS, SingleClass, encode
+from circuitkd.roles.probe_sites import FEWEST, SHUFFLES, sites_together, split
 from circuitkd.roles.probe_targets import Target, find_targets
-from circuitkd.roles.probes import FEWEST, SHUFFLES, split
 from circuitkd.roles.scenes import scenes
 from circuitkd.roles.untrained_similarity import SEEDS
-from circuitkd.studies.circuit_cost import KEPT, PASSES, KeptRuns, found_circuit, kept_memory
-from circuitkd.studies.compare_cost import EIGEN, ROW, similarity_pass, untrained_cost
-from circuitkd.studies.workload import Batch, Cost, Part, Side, Work
+from circuitkd.studies.circuit_cost import KeptRuns, found_circuits, kept_memory
+from circuitkd.studies.compare_cost import (
+    ROW,
+    TOKENIZING,
+    directions_cost,
+    scored_fields,
+    similarity_pass,
+    untrained_cost,
+)
+from circuitkd.studies.workload import LAST, READ, Batch, Cost, Part, Side, Work
 from circuitkd.tasks.binding import BoundTask
 from circuitkd.tasks.sequences import LENGTH, NUMERALS
 
-BEST = (0, 6)
-SCENE = 4e-3  # host seconds of scoring all roles, with their shuffles, in one scene
+BEST = (0, 1, 2)
+# Host seconds: scoring all roles, with their shuffles, in one scene; what the passes of a model take beside its blocks, with
+# checks and fates; the loops over layers and positions of its MLPs; a number of a key or value that is joined to those of
+# the earlier positions (on a CPU).
+SCENE, PASSES, MLPS, COPIED = 4e-3, 0.06, 0.013, 8e-9
 
 
 def roles_cost(teacher: Side, student: Side) -> Iterator[Part]:
@@ -42,10 +53,10 @@ def roles_cost(teacher: Side, student: Side) -> Iterator[Part]:
     for side in (teacher, student):
         yield Part("roles, OV, lens", side, _passes(side))
         yield Part("activation patching", side, patching_cost(side))
-        yield Part("probes", side, probe_cost(side))
+        yield Part("probes", side, probe_cost(side) + head_probe_cost(side))
         yield Part("circuit, backups", side, brittleness_cost(side))
         yield Part("MLPs", side, _mlps(side))
-    yield Part("untrained students", teacher, similarity_pass(teacher))
+    yield Part("untrained students", teacher, similarity_pass(teacher, scored_fields(teacher, student)))
     yield Part("untrained students", student, untrained_cost(teacher, student) * len(SEEDS))
 
 
@@ -62,7 +73,8 @@ def _passes(side: Side) -> Cost:
     streams = (1 + 2 * model.n_layers) * sum(alike.readout(b, copies=b.n_pos) for b in alike.batches)
     attribution = every * flops.head_change_flops(model, n, 1)
     work = side.walk() * 4 + alike.walk() + _ov_test(side)
-    work += Work(patterns + heads + lens + streams + attribution, scene_work.blocks, 0.0, SCENE * looks.total())
+    host = SCENE * looks.total() + PASSES + TOKENIZING * n
+    work += Work(patterns + heads + lens + streams + attribution, scene_work.blocks, host_seconds=host)
     device = _state_memory(side, layers=1) + model.vocab_size * max(b.rows for b in side.batches) * 4
     return Cost.of(work, device=device)
 
@@ -113,21 +125,24 @@ def _patching_of(side: Side, batch: Batch, places: int) -> Work:
     model, rows, n_pos, last = side.model, batch.rows, batch.n_pos, side.model.n_layers - 1
     whole, single = 3 * model.n_heads + 2, model.n_heads + 2
     groups = math.ceil(model.n_heads / side.sizes.group_size(rows, n_pos))
-    work, blocks = side.readout(batch, copies=2), 0.0
+    work, blocks, joined, starts = side.readout(batch, copies=2), 0.0, 0.0, 0.0
     for layer in range(-1, model.n_layers):
         at_all, one = (1, 1) if layer < 0 else (whole, single)
+        calls = (1, 1) if layer < 0 else (3 * groups + 2, groups + 2)
         if layer >= 0:
             work += 2 * flops.attention_flops(model, rows, n_pos)
             work += 3 * model.n_heads * flops.head_change_flops(model, rows, n_pos)
             work += (whole - 1) * flops.mlp_flops(model, rows, n_pos)
             blocks += 2 + 3 * groups
         work += at_all * (rest_flops(model, layer + 1, rows=rows, n_pos=n_pos) + side.readout(batch))
-        blocks += (3 * groups + 2 if layer >= 0 else 1) * (last - layer)
         for place in range(n_pos) if layer < last else range(places):
             start = place if model.is_causal else 0
             work += one * (late_flops(model, layer + 1, rows=rows, n_pos=n_pos, start=start) + side.readout(batch))
-            blocks += (groups + 2 if layer >= 0 else 1) * (last - layer)
-    return Work(work, blocks)
+            joined += one * (last - layer) * (start > 0)
+        runs = calls[0] + calls[1] * (n_pos if layer < last else places)
+        blocks, starts = blocks + runs * (last - layer), starts + runs * (LAST * (layer < last) + READ)
+    host = joined * 2 * rows * n_pos * side.z_width * COPIED * side.place.on_cpu
+    return Work(work, blocks, host_seconds=host, starts=starts)
 
 
 def late_flops(model: CircuitModel, layer: int, *, rows: int, n_pos: int, start: int) -> int:
@@ -153,13 +168,21 @@ def _late_block(model: CircuitModel, rows: int, n_pos: int, start: int, *, queri
 
 def probe_cost(side: Side) -> Cost:
     """Linear probes of all targets that the task's labels allow, in every layer and on the embedding."""
-    found, sites = Work(), side.model.n_layers + 1
-    width, places = side.model.d_model, set()
+    return _probes_at(side, side.model.n_layers + 1, width=side.model.d_model)
+
+
+def head_probe_cost(side: Side) -> Cost:
+    """The same probes on the values of every K/V group."""
+    return _probes_at(side, side.model.n_layers * side.model.n_kv_heads, width=side.model.d_head)
+
+
+def _probes_at(side: Side, sites: int, *, width: int) -> Cost:
+    found, places = Work(), set()
     for target, train, test, outputs in _probe_shapes(side):
         size = outputs * (SHUFFLES + 1)
         work = sites * width * size * (4.0 * EPOCHS * train + 2.0 * test)
-        steps = EPOCHS * -(-train // BATCH)
-        found += Work(work, steps)
+        groups = math.ceil(sites / sites_together(width, rows=train + test, outputs=outputs))
+        found += Work(work, groups * EPOCHS * -(-train // BATCH))
         places |= set(target.places)
     asked = Counter(prompts for prompts, _ in {(p.prompts, p.example) for p in places})
     found += side.walk() * (asked.total() / len(side.task))
@@ -182,35 +205,24 @@ def _probe_shapes(side: Side) -> Iterator[tuple[Target, int, int, int]]:
 
 
 def _mlps(side: Side) -> Cost:
-    """MLPs side by side and their planes: two passes, and one covariance per layer on the host."""
-    model, tokens = side.model, sum(len(e.clean) for e in side.task.examples)
-    host = Work(
-        host_flops=model.n_layers * (2.0 * tokens * model.d_model**2 + EIGEN * model.d_model**3),
-        host_seconds=ROW * len(side.task),
-    )
-    alike = side.on(equal_length(side.task))
-    return Cost.of(side.walk() + alike.walk() + host, host=3.0 * model.n_layers * 8 * model.d_model**2)
+    """MLPs side by side and their planes: two passes, and the directions of every MLP's outputs."""
+    alike, host = side.on(equal_length(side.task)), Work(host_seconds=ROW * len(side.task) + MLPS)
+    return Cost.of(side.walk() + alike.walk() + host) + directions_cost(side)
 
 
 def brittleness_cost(side: Side) -> Cost:
     """The circuit's nodes, the backups of every best head, and the robustness curve."""
-    low, high = (
-        found_circuit(side, kept=kept, passes=passes).pruning for kept, passes in zip(KEPT, PASSES, strict=True)
-    )
-    model = side.model
-    runs = KeptRuns(side)
-    suffix = runs.costs.sum(axis=1)[::-1].cumsum()[::-1] + runs.readout
-    starts = np.arange(model.n_layers)
-    middle = model.n_layers // 2
-    blocks = len(side.batches) * (model.n_layers - starts)
+    model, pruning = side.model, [case.pruning for case in found_circuits(side)]
+    runs, layers, middle = KeptRuns(side), range(model.n_layers), model.n_layers // 2
+    suffix = runs.costs.sum(axis=1)[::-1].cumsum()[::-1]
+    after = [runs.run(float(suffix[layer]), layer) for layer in layers]
     # Without another head alone, then without both: the second run finds the first one's streams up to the best head.
-    nearest = np.minimum(starts, middle)
-    first = Work(float(suffix[nearest].sum() + suffix[middle] * model.n_layers), float(2 * blocks[nearest].sum()))
-    first *= model.n_heads
-    other = Work(float(suffix.sum()), float(blocks.sum())) * model.n_heads
-    curve = Work(float(suffix.mean()), float(blocks.mean())) * min(STEPS, len(model.components))
-    least, most = (((first + other * (best - 1)) if best else Work()) + curve for best in BEST)
-    return Cost(low + least, high + most, device=kept_memory(side))
+    first = sum((after[min(layer, middle)] + after[middle] for layer in layers), start=Work()) * model.n_heads
+    other = sum(after, start=Work()) * model.n_heads
+    curve = sum(after, start=Work()) * (min(STEPS, len(model.components)) / model.n_layers)
+    backups = [((first + other * (best - 1)) if best else Work()) + curve for best in BEST]
+    low, expected, high = (nodes + found for nodes, found in zip(pruning, backups, strict=True))
+    return Cost(low, expected, high, device=kept_memory(side))
 
 
 def _state_memory(side: Side, *, layers: int) -> float:
