@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import yaml
 
+from circuitkd.artifacts import save_run, to_json
 from circuitkd.circuits.discovery import ThresholdSweep
 from circuitkd.comparison.noise import NoiseCurve
 from circuitkd.components import Component
@@ -16,7 +19,8 @@ from circuitkd.distill.experiment_result import DistillationRun, ExperimentResul
 from circuitkd.distill.head_map import HeadMap
 from circuitkd.studies.distillation import Distillation
 from circuitkd.studies.job_kinds import StudyCircuits
-from circuitkd.studies.running import Failure, StudyRun
+from circuitkd.studies.run_folders import REQUEST
+from circuitkd.studies.running import INDEX, Failure, StudyRun
 from circuitkd.studies.study_file import Study, jobs
 from synthetic_circuit import circuits_of
 from synthetic_comparison import synthetic
@@ -64,6 +68,21 @@ def finished_run(text: str = TEXT, *, failing: tuple[str, ...] = ()) -> StudyRun
     results = {job.folder: made[job.analysis.kind] for job in work if job.folder not in failing}
     failures = tuple(Failure(job, "the model is gated") for job in work if job.folder in failing)
     return StudyRun(study, results, failures, 0)
+
+
+def save_study(run: StudyRun, folder: Path, *, waiting: tuple[str, ...] = ()) -> Path:
+    """The folder that a study leaves, as if its last run had not come to the jobs whose folders are named."""
+    rows = []
+    failed = {f.job.folder: f.reason for f in run.failures}
+    for job in jobs(run.study):
+        if job.folder in run.results:
+            request = {"comparison": repr(job.comparison), "options": repr(job.analysis.options)}
+            save_run(folder / job.folder, run.results[job.folder], manifest={REQUEST: json.dumps(request)})
+        state = "waiting" if job.folder in waiting else "failed" if job.folder in failed else "finished"
+        rows.append({"folder": job.folder, "state": state, "reason": failed.get(job.folder, "")})
+    record = {"format": 1, "study": run.study.model_dump(mode="json"), "jobs": rows}
+    (folder / INDEX).write_text(to_json(record))
+    return folder
 
 
 def circuits(c=None) -> StudyCircuits:

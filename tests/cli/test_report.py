@@ -9,6 +9,7 @@ from circuitkd.artifacts import save_run
 from circuitkd.cli.runs import save_index
 from circuitkd.comparison.noise import NoiseCurve
 from synthetic_comparison import synthetic
+from synthetic_study import finished_run, save_study
 
 
 def test_a_page_of_one_run(run):
@@ -70,3 +71,36 @@ def test_a_model_card_is_for_comparisons(run):
     assert run("report", "curve", "--model-card", ".").stderr == (
         "error: --model-card is for comparisons: leave it out for other runs\n"
     )
+
+
+def test_a_study_is_written_again(run):
+    save_study(finished_run(failing=("one/ioi/noise",)), Path("out"))
+    found = run("report", "out")
+    assert (found.code, found.stdout) == (0, f"report: {Path('out/report.html')}\n")
+    assert found.stderr == "warning: one/ioi/noise: the model is gated\n"
+    page = Path("out/report.html").read_text()
+    assert "<b>Not finished</b>" in page and "one/ioi/noise: the model is gated" in page
+    assert Path("out/tables/alignment.csv").exists()
+    assert "untrained" in Path("out/one/belief_tracking/distill/report.html").read_text()
+    first = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    assert run("report", "out").code == 0
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == first
+
+
+def test_an_unfinished_study_says_what_is_missing(run):
+    save_study(finished_run(failing=("one/ioi/noise",)), Path("out"), waiting=("one/ioi/noise",))
+    found = run("report", "out")
+    assert found.stderr == "warning: one/ioi/noise: not finished yet: run the study again, it goes on\n"
+    assert "one/ioi/noise: not finished yet" in Path("out/report.html").read_text()
+
+
+def test_wrong_reports_of_a_study(run):
+    save_study(finished_run(), Path("out"))
+    message = "error: a study has its page, tables and title in its own folder: name that folder alone\n"
+    for more in (["--title", "x"], ["--output", "x.html"], ["--model-card", "."], ["out"]):
+        assert run("report", "out", *more).stderr == message
+    Path("out/one/ioi/roles/arrays.safetensors").write_bytes(b"")
+    found = run("report", "out")
+    assert found.code == 2 and "out/one/ioi/roles is damaged or not a result of this version" in found.stderr
+    Path("out/study.json").write_text("{")
+    assert "error: out/study.json is damaged or not of this version" in run("report", "out").stderr

@@ -58,6 +58,7 @@ def test_what_is_kept(comparison):
     assert (second.is_alike, second.is_kept) == (True, False)
     assert (third.is_alike, third.is_kept) == (False, False)
     assert (fourth.match, fourth.is_kept) == (None, False)
+    assert [c.state for c in kept.components] == ["kept", "weak", "unlike", "unlike"]
     assert kept.count == 1
 
 

@@ -1,4 +1,5 @@
-"""Headless Chromium, and a way to open a page in it that catches errors and requests."""
+"""Made-up results that most tests here draw; headless Chromium, and a way to open a page in it that catches errors and
+requests."""
 
 from __future__ import annotations
 
@@ -6,8 +7,27 @@ import shutil
 
 import pytest
 
+from synthetic_circuit import random_findings
+from synthetic_comparison import synthetic
+from synthetic_roles import roles_of
+
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def comparison():
+    return synthetic()
+
+
+@pytest.fixture(scope="session")
+def result(comparison):
+    return roles_of(comparison)
+
+
+@pytest.fixture(scope="session")
+def findings():
+    return random_findings()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +54,7 @@ def opened(browser):
 
     def go(path, fragment=""):
         tab = context.new_page()
-        tab.set_default_timeout(120_000)  # a page of 5 MB on a busy machine
+        tab.set_default_timeout(120_000)  # a busy machine
         tab.goto(path.as_uri() + fragment)
         return tab
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from circuitkd.reports.charts import curve_panels, threshold_panels
-from synthetic_circuit import random_findings
-
-
-@pytest.fixture(scope="module")
-def findings():
-    return random_findings()
+from circuitkd.reports.role_charts import probe_panels
 
 
 def test_a_sweep_of_thresholds(findings):
@@ -53,7 +48,17 @@ def test_curves_stand_on_a_logarithmic_axis(findings):
 
 def test_a_panels_numbers(findings):
     nodes = threshold_panels(findings.thresholds)[0]
-    assert nodes.table.columns == ("series", "at (threshold: share that may be lost)", "Nodes")
+    assert nodes.table.columns == ("series", "threshold: share that may be lost", "nodes")
     counts = [len(c.components) for c in findings.thresholds.circuits]
     assert [row[2] for row in nodes.table.rows] == counts
-    assert nodes.table.rows[2][:2] == ("nodes", f"nodes {counts[2]} at 20 %")
+    assert nodes.table.rows[2][:2] == ("nodes", 0.2)
+
+
+def test_a_panels_notes_are_a_column_of_their_own(result):
+    panel = probe_panels(result)[0]
+    assert panel.table.columns == ("series", "layer", "answer (balanced accuracy)", "note")
+    series = [row[0] for row in panel.table.rows]
+    assert set(series) == {"teacher", "student", "teacher, shuffled labels", "student, shuffled labels"}
+    assert panel.table.rows[0][1:] == ("embedding", result.teacher.probes.embedding[0], "")
+    note = next(row[3] for row in panel.table.rows if row[0] == "student, shuffled labels")
+    assert note == "± 0.05 over shuffles"

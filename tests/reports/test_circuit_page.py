@@ -12,15 +12,10 @@ import pytest
 from circuitkd.circuit_analysis import CircuitFindings
 from circuitkd.components import Component
 from circuitkd.reports import circuit_page
+from report_pages import HOSTILE
 from synthetic_circuit import random_circuit, random_findings, shape_of
 
-HOSTILE = """</script><script>hacked=1</script><img src=x onerror="hacked=1"> '"&amp;<!--"""
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def findings():
-    return random_findings()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from circuitkd.reports import circuit_page, page
-from synthetic_circuit import circuits_of, random_circuit, random_findings, shape_of
+from synthetic_circuit import circuits_of, random_circuit, shape_of
 from synthetic_comparison import synthetic
 
 pytestmark = pytest.mark.browser
@@ -14,11 +14,6 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("circuits")
-
-
-@pytest.fixture(scope="module")
-def findings():
-    return random_findings()
 
 
 @pytest.fixture(scope="module")

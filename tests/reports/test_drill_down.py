@@ -8,18 +8,7 @@ import numpy as np
 import pytest
 
 from circuitkd.reports.drill_down import drill_down
-from synthetic_comparison import synthetic
-from synthetic_roles import bare, roles_of
-
-
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
-
-
-@pytest.fixture(scope="module")
-def result(comparison):
-    return roles_of(comparison)
+from synthetic_roles import bare
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +64,22 @@ def test_fates_and_tests_of_outputs(parts, result):
     )
 
 
+def test_probes_of_heads_and_of_the_residual_stream(parts, result):
+    found, model = parts["student"]["probes"], result.student
+    assert found["targets"] == list(model.head_probes.targets) and found["chance"] == [0.1, 0.5]
+    assert found["heads"]["names"] == found["heads"]["sources"] == [str(h) for h in model.head_probes.heads]
+    for part, probes in ((found["heads"], model.head_probes), (found["stream"], model.probes)):
+        np.testing.assert_allclose(unpacked(part["score"]), probes.scores, atol=1e-4)
+        np.testing.assert_allclose(unpacked(part["control"]), probes.control, atol=1e-4)
+        np.testing.assert_allclose(unpacked(part["spread"]), probes.control_std, atol=1e-4)
+
+
+def test_a_result_without_head_probes_has_those_of_the_stream(comparison, result):
+    older = replace(result, teacher=replace(result.teacher, head_probes=None))
+    found = drill_down(comparison, older)["teacher"]["probes"]
+    assert found["heads"] is None and found["stream"]["score"]["shape"] == [2, 4]
+
+
 def fate_mlp(result):
     return next(c for c in result.teacher.attribution.components if str(c) == "MLP0")
 
@@ -84,7 +89,7 @@ def test_it_works_without_roles(comparison, result):
     assert alone["fates"] == {}
     assert "roles" not in alone["teacher"] and alone["student"]["names"]
     few = drill_down(comparison, bare(result))
-    assert few["teacher"]["patching"] is None
+    assert few["teacher"]["patching"] is None and few["teacher"]["probes"] is None
     assert [test["asked"] for test in few["teacher"]["ov"]] == ["prompts"]
 
 

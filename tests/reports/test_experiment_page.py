@@ -11,16 +11,16 @@ from circuitkd.distill.conditions import Grid
 from circuitkd.distill.search import Candidate, SearchResult
 from circuitkd.reports import experiment_page
 from circuitkd.reports.experiment_wording import headline
+from report_pages import HOSTILE
 from synthetic_comparison import synthetic
 from synthetic_experiment import MAPPED, plain, with_text
-
-HOSTILE = """</script><script>hacked=1</script><img src=x onerror="hacked=1">'"&amp;<!--"""
 
 
 @pytest.fixture(scope="module")
 def html():
     other = synthetic(seed=7)
-    return experiment_page.render(plain(), before=synthetic(), after=replace(other, teacher=synthetic().teacher))
+    made = experiment_page.render(plain(), before=synthetic(), after=replace(other, teacher=synthetic().teacher))
+    return made.replace("\u00a0", " ")
 
 
 def test_the_table_and_the_headline(html):

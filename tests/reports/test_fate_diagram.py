@@ -12,12 +12,6 @@ from circuitkd.components import Component
 from circuitkd.reports import fate_diagram as module
 from circuitkd.reports.fate_diagram import SCALE, SPAN, THINNEST, fate_diagram
 from circuitkd.roles.fate_result import Fate, Fates, Side
-from synthetic_comparison import synthetic
-
-
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
 
 
 def side(name, influence, *, influential=None, roles=()):

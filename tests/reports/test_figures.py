@@ -14,11 +14,6 @@ from circuitkd.reports import figures
 from synthetic_comparison import synthetic
 
 
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
-
-
 def matrix(packed):
     whole = np.frombuffer(base64.b64decode(packed["int16"]), "<i2").reshape(packed["shape"])
     return whole * packed["scale"]

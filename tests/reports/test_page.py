@@ -4,56 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from circuitkd.comparison.kept import kept_components
 from circuitkd.comparison.result import Comparison
 from circuitkd.reports import page
 from circuitkd.reports.circuit_tables import overlap_sentence
 from circuitkd.reports.figures import plotly_js
+from report_pages import HOSTILE, Reader
 from synthetic_circuit import circuits_of
 from synthetic_comparison import synthetic, with_text
 
-HOSTILE = """</script><script>hacked=1</script><img src=x onerror="hacked=1"> '"&amp;<!--"""
 LOADING = {"src", "srcset", "action", "formaction", "data", "poster", "background", "ping", "manifest", "srcdoc"}
-
-
-class Reader(HTMLParser):
-    """Elements with their attributes, text outside scripts and styles, and the contents of those two."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.elements, self.words, self.scripts, self.styles = [], [], [], []
-        self.inside = ""
-        self.feed(text)
-        self.close()
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self.inside = tag
-            (self.scripts if tag == "script" else self.styles).append("")
-
-    def handle_endtag(self, tag):
-        if tag == self.inside:
-            self.inside = ""
-
-    def handle_data(self, data):
-        if self.inside:
-            (self.scripts if self.inside == "script" else self.styles)[-1] += data
-        else:
-            self.words.append(data)
-
-
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +30,6 @@ def rendered(comparison):
 @pytest.fixture(scope="module")
 def hostile():
     return Reader(page.render([with_text(synthetic(), HOSTILE)]))
-
-
-def embedded(reader):
-    return json.loads(reader.scripts[1])
 
 
 def test_the_overview_has_the_numbers(rendered, comparison):
@@ -83,6 +45,15 @@ def test_the_overview_has_the_numbers(rendered, comparison):
         f"{100 * r.student.share_above_10:.1f} %",
     ):
         assert expected in rendered.text
+
+
+def test_the_first_screen_says_what_is_kept(rendered, comparison):
+    kept = kept_components(comparison)
+    assert f"influential components the student keeps {kept.count} ({kept.expected:.1f} by chance)" in rendered.text
+    for found in kept.components:
+        similarity = f"{found.match.similarity:.3f}"
+        assert f"{found.teacher} → {found.match.student}" in rendered.text
+        assert f"{similarity} {found.state}" in rendered.text
 
 
 def test_warnings_dropped_examples_and_provenance_are_shown(rendered):
@@ -163,7 +134,7 @@ def test_nothing_is_loaded(which, request):
         assert attributes.get("href", "#").startswith("#"), tag
         assert not [name for name in attributes if name.startswith("on")], tag
         assert "url(" not in attributes.get("style", "")
-    own = "".join(reader.styles) + reader.scripts[0] + reader.scripts[3]
+    own = "".join(reader.styles) + "".join(reader.scripts)
     assert not re.search(r"@import|url\(|import\s*\(|fetch\(|XMLHttpRequest|WebSocket|sendBeacon|eval\(", own)
     assert set(re.findall(r"\w+://[^\"'` ]+", own)) == {"http://www.w3.org/2000/svg"}
 
@@ -171,13 +142,15 @@ def test_nothing_is_loaded(which, request):
 def test_only_its_own_scripts_may_run(rendered):
     (policy,) = [a["content"] for tag, a in rendered.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    theme, _, plotly, own = rendered.scripts
-    for script in (theme, plotly, own):
+    theme, own = rendered.scripts
+    for script in (theme, own, rendered.unpacked("plotly")):
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
-    assert "script-src 'unsafe" not in policy
+    (allowed,) = [part for part in policy.split("; ") if part.startswith("script-src")]
+    assert "unsafe" not in allowed and "blob:" not in allowed
     assert "http" not in policy
-    assert plotly == plotly_js()
+    assert policy.count("'sha256-") == 3
+    assert rendered.unpacked("plotly") == plotly_js()
 
 
 def test_hostile_text_stays_text(hostile, rendered):
@@ -187,11 +160,11 @@ def test_hostile_text_stays_text(hostile, rendered):
     assert f"Task {shown}" in hostile.text
     assert f"Read with care {shown}" in hostile.text
     assert hostile.text.count(shown) >= 8
-    assert (hostile.scripts[0], hostile.scripts[3]) == (rendered.scripts[0], rendered.scripts[3])
+    assert hostile.scripts == rendered.scripts
 
 
 def test_hostile_tokens_reach_the_data_unchanged(hostile):
-    (data,) = embedded(hostile)
+    (data,) = hostile.data
     assert data["patterns"][0]["teacher"]["tokens"][0] == HOSTILE
     assert data["task"] == HOSTILE
     assert f"head {HOSTILE}" in [entry["measure"] for entry in data["figures"]["similarity"]]
@@ -201,21 +174,19 @@ def test_several_comparisons_get_an_overview_and_selectors(comparison):
     tasks = [comparison, synthetic("numeral-sequence", seed=1), synthetic("greater-than", seed=2)]
     reader = Reader(page.render(tasks))
     assert "tiny-teacher → tiny-student: 3 tasks" in reader.text
-    ids = [a.get("id") for _, a in reader.elements]
-    assert {"choose-pair", "choose-task", "c0", "c1", "c2", "c2-pairs"} <= set(ids)
-    named = [i for i in ids if i]
-    assert len(named) == len(set(named))
+    assert {"choose-pair", "choose-task", "c0", "c1", "c2", "c2-pairs"} <= set(reader.ids)
+    assert len(reader.ids) == len(set(reader.ids))
     assert "Over these 3 comparisons" in reader.text
     assert f"{tasks[1].performance.teacher.value:.2f} / {tasks[1].performance.student.value:.2f}" in reader.text
 
 
 def test_one_comparison_needs_no_overview(rendered):
-    assert "choose-task" not in [a.get("id") for _, a in rendered.elements]
+    assert "choose-task" not in rendered.ids
     assert [tag for tag, _ in rendered.elements].count("h1") == 1
 
 
 def test_the_same_pair_and_task_twice_can_be_told_apart(comparison):
-    data = embedded(Reader(page.render([comparison, comparison])))
+    data = Reader(page.render([comparison, comparison])).data
     assert [entry["task"] for entry in data] == ["ioi", "ioi (2)"]
 
 
@@ -228,20 +199,32 @@ def test_the_title_can_be_given(comparison):
 def test_examples_beyond_the_budget_are_left_out_and_the_page_says_so(comparison, monkeypatch):
     monkeypatch.setattr(page, "PATTERN_CHARACTERS", 10)
     reader = Reader(page.render([comparison]))
-    assert len(embedded(reader)[0]["patterns"]) == 1
+    assert len(reader.data[0]["patterns"]) == 1
     assert "1 of 3 examples with patterns are in this page" in reader.text
 
 
 def test_all_examples_are_there_within_the_budget(rendered):
-    assert len(embedded(rendered)[0]["patterns"]) == 3
+    assert len(rendered.data[0]["patterns"]) == 3
     assert "examples with patterns are in this page" not in rendered.text
 
 
 def test_a_page_of_five_gpt2_sized_comparisons_is_small():
     tasks = [synthetic(f"task-{i}", 12, 6, heads=12, examples=20, seed=i) for i in range(5)]
-    size = len(page.render(tasks).encode())
-    assert size < 8_000_000
-    assert size - len(plotly_js().encode()) < 2_500_000
+    made = page.render(tasks)
+    assert len(made.encode()) < 4_500_000
+    assert len(Reader(made).packed["plotly"]) < 2_100_000
+
+
+def test_the_same_results_make_the_same_page(comparison, rendered):
+    again = Reader(page.render([comparison]))
+    assert again.packed == rendered.packed and set(again.packed) == {"data", "plotly"}
+    assert page.render([comparison]) == page.render([comparison])
+
+
+def test_a_reader_without_scripts_is_told_what_is_missing(rendered):
+    (html,) = [a for tag, a in rendered.elements if tag == "html"]
+    assert html["class"] == "undrawn"  # until a script takes it away
+    assert "need JavaScript and a browser of 2023 or later" in rendered.text
 
 
 def test_write_makes_folders_and_leaves_only_the_page(comparison, tmp_path):
@@ -260,10 +243,9 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(comparison, tmp_path):
 
 def test_circuits_are_drawn_with_the_comparison_they_belong_to(comparison, rendered):
     found = circuits_of(comparison)
-    assert not [a for _, a in rendered.elements if a.get("id") == "c0-circuits"]
+    assert "c0-circuits" not in rendered.ids
     reader = Reader(page.render([synthetic("other", seed=9), comparison], circuits=[found]))
-    parts = [a["id"] for _, a in reader.elements if a.get("id", "").endswith("-circuits")]
-    assert parts == ["c1-circuits"]
+    assert [i for i in reader.ids if i.endswith("-circuits")] == ["c1-circuits"]
     diagrams = [a for tag, a in reader.elements if tag == "svg" and "diagram" in a.get("class", "")]
     assert [a["aria-label"] for a in diagrams] == [f"Circuit of tiny-{side} on ioi" for side in ("teacher", "student")]
     assert overlap_sentence(found) in reader.text

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from circuitkd.reports import page as report
+from report_pages import drawn
 from synthetic_comparison import synthetic, with_text
 
 pytestmark = pytest.mark.browser
@@ -29,14 +30,6 @@ def path(comparisons, tmp_path_factory):
 @pytest.fixture
 def tab(opened, path):
     return opened(path)
-
-
-def drawn(tab, name):
-    """The data of a figure, once it is scrolled to and drawn."""
-    figure = tab.locator(f".comparison:not([hidden]) [data-figure={name}]")
-    figure.scroll_into_view_if_needed()
-    figure.locator(".main-svg").first.wait_for()
-    return figure.evaluate("element => element.data")
 
 
 def column(tab, index):

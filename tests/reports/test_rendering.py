@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-import json
+import base64
+import re
+import zlib
 
 import pytest
 from jinja2 import UndefinedError
@@ -8,10 +10,14 @@ from jinja2 import UndefinedError
 from circuitkd.reports import rendering
 
 
-def test_json_in_a_page_cannot_end_its_script():
-    text = rendering.embedded({"a": "</script>&\u2028"})
-    assert "<" not in text and "&" not in text and "\u2028" not in text
-    assert json.loads(text) == {"a": "</script>&\u2028"}
+def test_compressed_text_is_plain_characters_and_always_the_same():
+    text = rendering.as_json({"a": "</script>&\u2028", "b": [0.5] * 1000})
+    packed = rendering.compressed(text)
+    assert re.fullmatch("[A-Za-z0-9+/]+=*", packed) and len(packed) < 0.1 * len(text)
+    assert zlib.decompress(base64.b64decode(packed)).decode() == text
+    assert rendering.compressed(text) == packed
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        rendering.as_json(float("nan"))
 
 
 def test_a_minus_before_numbers_only():

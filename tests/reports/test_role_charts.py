@@ -9,11 +9,6 @@ from synthetic_comparison import synthetic
 from synthetic_roles import bare, roles_of
 
 
-@pytest.fixture(scope="module")
-def result():
-    return roles_of()
-
-
 def value(panel, point):
     return panel.axis.low + point.y / 100 * (panel.axis.high - panel.axis.low)
 

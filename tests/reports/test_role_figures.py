@@ -15,11 +15,6 @@ from synthetic_roles import bare, roles_of
 
 
 @pytest.fixture(scope="module")
-def result():
-    return roles_of()
-
-
-@pytest.fixture(scope="module")
 def figures(result):
     return json.loads(json.dumps(role_figures(result), allow_nan=False))
 
@@ -107,7 +102,7 @@ def test_robustness_names_what_was_ablated_last(result, figures):
     teacher, student = figures["robustness"]["data"]
     found = result.brittleness.teacher
     np.testing.assert_allclose(teacher["y"], found.retained, rtol=1e-3)
-    assert teacher["text"] == ["", *map(str, found.order)]
+    assert teacher["customdata"] == ["", *map(str, found.order)]
     assert student["meta"] == {"role": "student"}
 
 
@@ -123,5 +118,6 @@ def test_tokens_are_no_markup(figures):
 def test_what_is_not_there_is_not_drawn(result):
     figures = role_figures(bare(result))
     assert set(figures) == {"robustness", "contributions-teacher", "contributions-student"}
+    assert "head-probes-student" in role_figures(result)
     one = replace(result, student=replace(result.student, patching=None))
     assert "patching-teacher" in role_figures(one) and "patching-student" not in role_figures(one)

@@ -8,12 +8,7 @@ import pytest
 from circuitkd.reports import role_tables
 from circuitkd.roles.fate_result import KINDS
 from circuitkd.roles.role_definitions import ROLES
-from synthetic_roles import WHY, bare, roles_of
-
-
-@pytest.fixture(scope="module")
-def result():
-    return roles_of()
+from synthetic_roles import WHY, bare
 
 
 def test_every_fate_and_role_has_words():
@@ -38,7 +33,10 @@ def test_counts_of_what_matters_and_of_all(result):
 
 def test_fates_can_be_saved_as_a_table(result):
     table = json.loads(role_tables.fate_data(result.fates).json)
-    assert table["columns"] == list(result.fates.to_pandas().columns)
+    assert len(table["columns"]) == len(set(table["columns"])) == result.fates.to_pandas().shape[1]
+    assert table["columns"][:3] == ["teacher component", "fate", "most similar student component"]
+    drops = [row[table["columns"].index("teacher drop (%)")] for row in table["rows"]]
+    assert drops == [f.teacher.drop_percent for f in result.fates.fates]
     assert [row[0] for row in table["rows"]] == [str(f.teacher.component) for f in result.fates.fates]
 
 

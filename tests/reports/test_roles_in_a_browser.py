@@ -8,21 +8,11 @@ import numpy as np
 import pytest
 
 from circuitkd.reports import page
+from report_pages import drawn
 from synthetic_circuit import circuits_of
-from synthetic_comparison import synthetic
 from synthetic_roles import bare, roles_of
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
-
-
-@pytest.fixture(scope="module")
-def result(comparison):
-    return roles_of(comparison)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +24,6 @@ def path(comparison, result, tmp_path_factory):
 @pytest.fixture
 def tab(opened, path):
     return opened(path)
-
-
-def drawn(tab, name):
-    figure = tab.locator(f"#c0 [data-figure={name}]")
-    figure.scroll_into_view_if_needed()
-    figure.locator(".main-svg").first.wait_for()
-    return figure.evaluate("element => element.data")
 
 
 def panel(tab):
@@ -87,7 +70,7 @@ def test_the_panel_shows_the_results_numbers(tab, comparison, result):
     assert name == sweep.examples[3] and float(value) == pytest.approx(sweep.effects[row, 3], abs=1e-3)
     scores = result.teacher.scores
     head = [str(h) for h in scores.heads].index("L2H1")
-    bars = box.locator(".score.of-teacher")
+    bars = box.locator(".block", has_text="the tick is the threshold").locator(".score.of-teacher")
     assert bars.count() == len(scores.roles)
     for i, has in enumerate(scores.found[head]):
         assert bars.nth(i).inner_text().startswith(f"{scores.score[head, i]:.2f}")
@@ -99,6 +82,20 @@ def test_the_panel_shows_the_results_numbers(tab, comparison, result):
     assert float(cells[1].split("recovery ")[1].replace("−", "-")) == pytest.approx(
         patching.effects[at, 1] / 4, abs=2e-3
     )
+    probes = result.teacher.head_probes
+    rows = box.locator(".block", has_text="Score on held-out prompts").locator("tbody tr")
+    assert rows.locator("th").all_inner_texts() == ["answer (chance 0.10)", "seen before (chance 0.50)"]
+    bars = rows.locator(".score.of-teacher")
+    column = [str(h) for h in probes.heads].index("L2H1")
+    assert bars.all_inner_texts() == [f"{score:.2f}" for score in probes.scores[:, column]]
+    assert bars.first.get_attribute("title").endswith("; shuffled labels 0.25 ± 0.05")
+    assert rows.locator(".score.of-student").count() == 2
+    tab.keyboard.press("Escape")
+    tab.locator("#c0-fates .fates").get_by_role("button", name="MLP2", exact=True).first.click()
+    block = box.locator(".block", has_text="Score on held-out prompts")
+    assert "read from the residual stream after the attention of its layer" in block.inner_text()
+    shown = block.locator(".score.of-teacher").all_inner_texts()
+    assert shown == [f"{score:.2f}" for score in result.teacher.probes.scores[:, 2]]
 
 
 def test_a_component_that_nothing_is_matched_to_opens_alone(opened, comparison, tmp_path):
@@ -139,6 +136,12 @@ def test_the_circuits_boxes_and_the_heatmaps_open_the_panel(tab, comparison, res
     tab.mouse.click(area["x"] + area["width"] * 0.02, area["y"] + area["height"] * 3.5 / len(rows))
     panel(tab).wait_for()
     assert rows[3] in title(tab)
+    tab.keyboard.press("Escape")
+    drawn(tab, "head-probes-teacher")
+    area = tab.locator("#c0 [data-figure=head-probes-teacher] .nsewdrag").bounding_box()
+    tab.mouse.click(area["x"] + area["width"] * 2.5 / 4, area["y"] + area["height"] * 1.5 / 4)
+    panel(tab).wait_for()
+    assert title(tab).startswith("L1H2")
 
 
 def test_views_of_figures_can_be_chosen(tab, result):
@@ -151,6 +154,13 @@ def test_views_of_figures_can_be_chosen(tab, result):
     tab.locator("#c0-contributions").get_by_role("button", name="Length").click()
     shown = np.array(drawn(tab, "contributions-teacher")[0]["z"])
     np.testing.assert_allclose(shown[0], result.teacher.contributions.size[0, 0], rtol=1e-3)
+    np.testing.assert_allclose(
+        drawn(tab, "head-probes-student")[0]["z"], result.student.head_probes.scores[0].reshape(2, 4), atol=5e-4
+    )
+    tab.locator("#c0-probes select").select_option("seen before")
+    for side, probes in (("teacher", result.teacher.head_probes), ("student", result.student.head_probes)):
+        shown = np.array(drawn(tab, f"head-probes-{side}")[0]["z"])
+        np.testing.assert_allclose(shown.ravel(), probes.scores[1], atol=5e-4)
     drawn(tab, "planes")
     tab.locator("#c0-planes select").select_option("MLP2")
     np.testing.assert_allclose(drawn(tab, "planes")[1]["x"], result.planes[2].teacher_points[:, 0], rtol=1e-3)
@@ -188,7 +198,7 @@ def test_dark_mode_recolours_the_section(tab):
 
 
 def test_no_width_makes_the_page_scroll_sideways(tab):
-    for name in ("robustness", "patching-teacher", "contributions-student", "planes"):
+    for name in ("robustness", "head-probes-teacher", "patching-teacher", "contributions-student", "planes"):
         drawn(tab, name)
     for width in (1600, 768, 360):
         tab.set_viewport_size({"width": width, "height": 900})

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
 from circuitkd.reports import page
 from circuitkd.roles.fate_result import Fates
+from report_pages import HOSTILE, Reader
 from synthetic_comparison import synthetic
 from synthetic_roles import WHY, bare, roles_of
-
-HOSTILE = "</script><script>hacked=1</script><img src=x onerror='hacked=1'>"
-
-
-class Reader(HTMLParser):
-    """Start tags, and the words outside scripts and styles."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.words, self.hidden = [], [], False
-        self.feed(text)
-        self.close()
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.hidden = tag in ("script", "style")
-
-    def handle_endtag(self, tag):
-        self.hidden = False
-
-    def handle_data(self, data):
-        if not self.hidden:
-            self.words.append(data)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,34 +22,20 @@ def quick():
 
 
 @pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
-
-
-@pytest.fixture(scope="module")
-def result(comparison):
-    return roles_of(comparison)
-
-
-@pytest.fixture(scope="module")
 def rendered(comparison, result):
     return Reader(page.render([comparison], roles=[result]))
 
 
-def ids(reader):
-    return [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
-
-
 def test_the_parts_stand_in_their_order(rendered):
     names = "fates heads brittleness probes patching lens contributions planes attribution left-out".split()
-    places = [ids(rendered).index(f"c0-{name}") for name in names]
+    places = [rendered.ids.index(f"c0-{name}") for name in names]
     assert places == sorted(places)
-    assert len(ids(rendered)) == len(set(ids(rendered)))
+    assert len(rendered.ids) == len(set(rendered.ids))
 
 
 def test_every_link_inside_the_page_has_its_end(rendered):
-    ends = {attributes["href"][1:] for tag, attributes in rendered.tags if tag == "a"}
-    assert ends - set(ids(rendered)) == set()
+    ends = {attributes["href"][1:] for tag, attributes in rendered.elements if tag == "a"}
+    assert ends - set(rendered.ids) == set()
     assert {"c0-term-fate", "c0-term-role", "c0-term-probe"} <= ends
 
 
@@ -88,26 +50,26 @@ def test_the_summary_and_the_evidence_are_there(rendered, result):
 
 
 def test_every_component_can_be_opened_from_the_fates(rendered, result):
-    named = [a for tag, a in rendered.tags if tag == "button" and "data-component" in a]
+    named = [a for tag, a in rendered.elements if tag == "button" and "data-component" in a]
     for fate in result.fates.fates:
         assert {"teacher", "student"} <= {a["data-side"] for a in named}
         assert any(a["data-component"] == str(fate.teacher.component) and a["data-side"] == "teacher" for a in named)
-    nodes = [a for tag, a in rendered.tags if tag == "g" and a.get("role") == "button"]
+    nodes = [a for tag, a in rendered.elements if tag == "g" and a.get("role") == "button"]
     assert nodes and all(a["tabindex"] == "0" and a["data-component"] for a in nodes)
 
 
 def test_roles_of_another_comparison_are_not_drawn(result):
     other = Reader(page.render([synthetic(seed=1)], roles=[result]))
-    assert "c0-roles" not in ids(other)
+    assert "c0-roles" not in other.ids
     assert "Fate Each teacher component" not in other.text
     two = Reader(page.render([synthetic(seed=1), synthetic()], roles=[result]))
-    assert "c1-roles" in ids(two) and "c0-roles" not in ids(two)
+    assert "c1-roles" in two.ids and "c0-roles" not in two.ids
 
 
 def test_a_result_without_what_the_task_does_not_allow_still_has_a_section(comparison, result):
     few = Reader(page.render([comparison], roles=[bare(result)]))
-    assert "c0-lens" in ids(few)
-    assert {"c0-probes", "c0-patching", "c0-planes"} & set(ids(few)) == set()
+    assert "c0-lens" in few.ids
+    assert {"c0-probes", "c0-patching", "c0-planes"} & set(few.ids) == set()
     nothing = replace(result, left_out={})
     contributions = [replace(s.contributions, left_out={}) for s in (result.teacher, result.student)]
     patching = [replace(s.patching, left_out={}) for s in (result.teacher, result.student)]
@@ -127,7 +89,7 @@ def test_without_anything_that_matters_there_is_no_picture(comparison, result):
     assert isinstance(fates, Fates)
     found = Reader(page.render([comparison], roles=[replace(result, fates=fates)]))
     assert "No teacher component matters by itself, so there is nothing to draw" in found.text
-    assert not [a for tag, a in found.tags if tag == "svg" and a.get("class") == "flow"]
+    assert not [a for tag, a in found.elements if tag == "svg" and a.get("class") == "flow"]
 
 
 def test_fates_that_cannot_be_said_are_not_drawn(comparison, result):
@@ -135,8 +97,8 @@ def test_fates_that_cannot_be_said_are_not_drawn(comparison, result):
     undone = replace(comparison, performance=replace(comparison.performance, student=weak))
     found = Reader(page.render([undone], roles=[result]))
     assert "The table has what the rules give all the same." in found.text
-    assert not [a for tag, a in found.tags if a.get("class") in ("flow", "shares")]
-    assert [a for tag, a in found.tags if a.get("class") == "grid sorted fates"]
+    assert not [a for tag, a in found.elements if a.get("class") in ("flow", "shares")]
+    assert [a for tag, a in found.elements if a.get("class") == "grid sorted fates"]
 
 
 def test_no_text_becomes_markup(comparison, result):
@@ -147,8 +109,8 @@ def test_no_text_becomes_markup(comparison, result):
         left_out={HOSTILE: HOSTILE},
     )
     found = Reader(page.render([comparison], roles=[hostile]))
-    assert not [tag for tag, _ in found.tags if tag == "img"]
-    assert not [a for _, a in found.tags if "onerror" in a]
+    assert not [tag for tag, _ in found.elements if tag == "img"]
+    assert not [a for _, a in found.elements if "onerror" in a]
     assert found.text.count(HOSTILE) > len(fates)
 
 
@@ -156,4 +118,4 @@ def test_a_page_of_large_models_stays_small():
     comparison = synthetic(teacher_layers=12, student_layers=6, heads=12, examples=100)
     places = tuple(f"word{i}" for i in range(40))
     made = page.render([comparison], roles=[roles_of(comparison, places=places)])
-    assert len(made) < 2_000_000  # beside plotly.js
+    assert len(made) < 1_200_000  # beside plotly.js

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -10,12 +11,22 @@ import numpy as np
 import pytest
 
 from circuitkd.reports import circuit_page, experiment_page, page
-from synthetic_circuit import random_findings
+from circuitkd.reports.study_page import write_study
+from synthetic_circuit import circuits_of
 from synthetic_comparison import WORDS, synthetic
 from synthetic_experiment import ALL_CE, plain
+from synthetic_roles import roles_of
+from synthetic_study import finished_run
 
 pytestmark = pytest.mark.browser
 SVG = "{http://www.w3.org/2000/svg}"
+EVERY_CSV = """() => {
+  const files = [];
+  offer = (text, type, name) => files.push([name, text]);
+  const buttons = [...document.querySelectorAll(".save button")].filter((b) => b.textContent === "CSV");
+  buttons.filter((b) => !b.closest("[hidden]")).forEach((b) => b.click());
+  return files;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +38,15 @@ def comparison():
 
 
 @pytest.fixture(scope="module")
-def findings():
-    return random_findings()
-
-
-@pytest.fixture(scope="module")
 def folder(comparison, findings, tmp_path_factory):
     place = tmp_path_factory.mktemp("saved")
     page.write([comparison], place / "comparison.html")
+    page.write([comparison], place / "roles.html", roles=[roles_of(comparison)], circuits=[circuits_of(comparison)])
     student = replace(comparison.student, name="other")
     page.write([comparison, replace(comparison, student=student)], place / "students.html")
     circuit_page.write([findings], place / "circuit.html")
     experiment_page.write(plain(), place / "experiment.html", before=comparison, after=comparison)
+    write_study(finished_run(), place / "study")
     return place
 
 
@@ -69,6 +77,36 @@ def words(text):
     root = ElementTree.fromstring(text)
     assert root.tag == f"{SVG}svg"
     return " ".join(" ".join("".join(node.itertext()).split()) for node in root.iter(f"{SVG}text"))
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("roles", 25), ("students", 9), ("circuit", 8), ("experiment", 14), ("study/report", 26)],
+)
+def test_every_csv_names_its_columns(opened, folder, name, least):
+    files = opened(folder / f"{name}.html").evaluate(EVERY_CSV)
+    assert len(files) >= least and len(dict(files)) == len(files)
+    for file, text in files:
+        head, *body = rows(text)
+        assert all(head) and len(set(head)) == len(head), file
+        assert body and {len(row) for row in body} == {len(head)}, file
+        assert not re.search(r"</|<(b|br|span)>|&(lt|gt|amp|#\d+);|NaN|undefined", text), file
+        assert any(value for row in body for value in row if re.fullmatch(r"-?\d+(\.\d+)?(e-\d+)?", value)), file
+
+
+def test_a_plane_names_what_each_point_is(save, comparison):
+    text, _ = save("roles", "Mean MLP outputs of both models at each word, in two dimensions", "CSV")
+    head, *body = rows(text)
+    assert head == [
+        "series",
+        "axis 1 (unit of the residual stream)",
+        "axis 2 (unit of the residual stream)",
+        "token",
+    ]
+    plane = roles_of(comparison).planes[0]
+    places = [[float(v) for v in row[1:3]] for row in body]
+    np.testing.assert_allclose(places, np.concatenate([plane.teacher_points, plane.student_points]), rtol=1e-3)
+    assert [row[0] for row in body] == ["Teacher"] * len(plane.positions) + ["Student"] * len(plane.positions)
 
 
 def test_a_plot_as_csv(save, comparison):

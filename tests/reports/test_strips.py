@@ -14,11 +14,6 @@ from synthetic_circuit import random_circuit
 from synthetic_comparison import synthetic
 
 
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
-
-
 @pytest.mark.parametrize(
     "values, axis",
     [

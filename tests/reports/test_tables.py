@@ -35,8 +35,9 @@ def test_a_row_holds_the_numbers(tasks):
     row = overview_rows(tasks)[1]
     assert row == {
         "task": "numeral-sequence",
-        "alignment": f"{a.score:.3f} [{a.interval[0]:.3f}, {a.interval[1]:.3f}]",
         "kept": "1 of 2",
+        "mean drop": f"{r.teacher.mean_drop:.1f} % / {r.student.mean_drop:.1f} %",
+        "alignment": f"{a.score:.3f} [{a.interval[0]:.3f}, {a.interval[1]:.3f}]",
         "similarity": f"{a.mean_similarity:.3f}",
         "agreement": f"{a.mean_agreement:.3f} [{a.agreement_interval[0]:.3f}, {a.agreement_interval[1]:.3f}]",
         "shuffled null": f"{null.shuffled_mean:.3f} [{null.shuffled_interval[0]:.3f}, {null.shuffled_interval[1]:.3f}]",
@@ -44,8 +45,8 @@ def test_a_row_holds_the_numbers(tasks):
         "logit difference": f"{p.teacher.value:.2f} / {p.student.value:.2f}",
         "accuracy": f"{100 * c.teacher_sweep.accuracy.mean():.0f} % / {100 * c.student_sweep.accuracy.mean():.0f} %",
         "gap": f"{p.gap.value:.2f} [{p.gap.low:.2f}, {p.gap.high:.2f}]",
-        "mean drop": f"{r.teacher.mean_drop:.1f} % / {r.student.mean_drop:.1f} %",
     }
+    assert list(row)[:4] == ["task", "kept", "mean drop", "alignment"]
 
 
 def test_the_pair_is_named_where_there_are_several(tasks):

@@ -7,14 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from circuitkd.comparison.kept import kept_components
 from circuitkd.comparison.performance import Estimate
 from circuitkd.reports import wording
-from synthetic_comparison import synthetic
-
-
-@pytest.fixture(scope="module")
-def comparison():
-    return synthetic()
 
 
 def with_null(c, **changes):
@@ -69,6 +64,16 @@ def test_agreement_is_claimed_only_where_shuffles_rarely_reach_the_score(compari
     assert text.startswith("Matched components agree in influence more than shuffled ones") is agrees
     assert ("are not shown to agree" in text) is not agrees
     assert f"alignment {comparison.alignment.score:.3f} against 0.500" in text
+
+
+def test_how_many_influential_components_are_kept(comparison):
+    kept = kept_components(comparison)
+    assert wording.kept_sentence(comparison) == (
+        f"Of the teacher’s {len(kept.components)} influential components the student keeps {kept.count} "
+        f"({kept.expected:.1f} by chance)."
+    )
+    assert wording.kept_sentence(with_null(comparison, random_largest=None)) == ""
+    assert wording.kept_sentence(with_student(comparison, Estimate(0.1, -0.2, 0.4))) == ""
 
 
 def test_an_untrained_student_that_scores_as_high_is_mentioned(comparison):

@@ -1,4 +1,4 @@
-"""`circuitkd report`: the page of finished runs, written again."""
+"""`circuitkd report`: the page of finished runs, or of a study, written again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from circuitkd.comparison.result import Comparison
 
 Folders = Annotated[
-    list[Path], typer.Argument(metavar="RUN_FOLDER...", help="Run folders, or folders of them.", show_default=False)
+    list[Path],
+    typer.Argument(
+        metavar="RUN_FOLDER...", help="Run folders, folders of them, or the folder of a study.", show_default=False
+    ),
 ]
 
 
@@ -28,13 +31,21 @@ def report(
         o.option("--model-card", "FILE", "Also write comparisons into this README.md, or that of this folder."),
     ] = None,
 ) -> None:
-    """Write report.html again from run folders: one file that opens without a network."""
+    """Write report.html again from run folders: one file that opens without a network.
+
+    A study's folder gets its tables and the pages of its distillations again, too, of what is finished.
+    """
     from circuitkd.cli import circuit_runs, distill_students, runs
     from circuitkd.cli.terminal import results
     from circuitkd.comparison.result import Comparison
     from circuitkd.distill.experiment_result import ExperimentResult
     from circuitkd.reports import circuit_page, experiment_page
+    from circuitkd.studies.reading import is_study
 
+    if any(is_study(folder) for folder in folders):
+        if len(folders) > 1 or output or title or card:
+            raise ValueError("a study has its page, tables and title in its own folder: name that folder alone")
+        return _of_study(folders[0])
     if output is None and len(folders) > 1:
         raise ValueError("several run folders: say where the page goes, as in --output report.html")
     places = [run for folder in folders for run in runs.run_folders(folder)]
@@ -58,6 +69,18 @@ def report(
         if card is not None:
             _write_card([comparison for _, comparison in found], card)
         path = runs.write_page(found, target, title=title)
+    results().print(f"report: {path}", soft_wrap=True)
+
+
+def _of_study(folder: Path) -> None:
+    from circuitkd.cli.terminal import results, warn
+    from circuitkd.reports.study_page import write_study
+    from circuitkd.reports.study_view import grouped_failures
+    from circuitkd.studies.reading import read_run
+
+    run = read_run(folder)
+    path = write_study(run, folder)
+    warn(f"{jobs}: {reason}" for jobs, reason in grouped_failures(run))
     results().print(f"report: {path}", soft_wrap=True)
 
 

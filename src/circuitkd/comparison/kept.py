@@ -39,6 +39,11 @@ class KeptComponent:
     is_kept: bool
     chance: float
 
+    @property
+    def state(self) -> str:
+        """ "kept", "weak" (alike, but with less than HALF of its influence) or "unlike"."""
+        return "kept" if self.is_kept else "weak" if self.is_alike else "unlike"
+
 
 @dataclass(frozen=True)
 class Kept:

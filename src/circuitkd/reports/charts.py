@@ -16,15 +16,20 @@ from circuitkd.reports.strips import Axis, axis_for
 from circuitkd.reports.tables import Data
 from circuitkd.reports.wording import fixed
 
+LOGARITHMIC = ", logarithmic"  # said of an axis, not of the numbers in a file
+
 
 @dataclass(frozen=True)
 class Point:
-    """A value at (x, y) in percent, y from below, and what it is in words."""
+    """A value at (x, y) in percent, y from below, and what it is in words. `at`: the place of x in its own unit;
+    `note`: what else is known of it."""
 
     x: float
     y: float
     title: str
     value: float
+    at: float | str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: lines that share a unit, `ticks` (place in percent, label) of the horizontal axis, `unit` below it."""
+    """One chart: lines that share a unit, `ticks` (place in percent, label) of the horizontal axis, `unit` below it.
+    `names`: what `at` and `value` of its points are, with their units."""
 
     title: str
     lines: tuple[Line, ...]
     axis: Axis
     ticks: tuple[tuple[float, str], ...]
     unit: str
+    names: tuple[str, str]
 
     @property
     def table(self) -> Data:
         """Its numbers, a row for each point."""
-        rows = tuple((line.name, p.title, p.value) for line in self.lines for p in line.points)
-        return Data(("series", f"at ({self.unit})", self.title), rows)
+        rows = [(line.name, p.at, p.value, p.note) for line in self.lines for p in line.points]
+        columns = ("series", *self.names, "note")
+        shown = 4 if any(row[3] for row in rows) else 3
+        return Data(columns[:shown], tuple(row[:shown] for row in rows))
 
 
 def threshold_panels(sweep: ThresholdSweep) -> list[Panel]:
@@ -59,7 +68,6 @@ def threshold_panels(sweep: ThresholdSweep) -> list[Panel]:
     table = sweep.to_pandas()
     low, high = min(sweep.thresholds), max(sweep.thresholds)
     places = [100 * (t - low) / (high - low) if high > low else 50.0 for t in sweep.thresholds]
-    names = [f"{fixed(100 * t, 1).removesuffix('.0')} %" for t in sweep.thresholds]
     groups = (
         ("Nodes", (("nodes", "score"),), 0),
         ("Edges", (("edges", "score"),), 0),
@@ -71,7 +79,7 @@ def threshold_panels(sweep: ThresholdSweep) -> list[Panel]:
             title,
             {(c.replace("node_jaccard", "Jaccard index"), role): list(table[c]) for c, role in columns},
             places=places,
-            names=names,
+            at=sweep.thresholds,
             digits=digits,
             unit="threshold: share that may be lost",
         )
@@ -86,9 +94,9 @@ def curve_panels(curves: Sequence[FaithfulnessCurve]) -> list[Panel]:
             f"The best {curve.level}",
             {("faithfulness", "score"): list(curve.faithfulness)},
             places=[100 * (1 + math.log10(x) / 3) for x in curve.fractions],
-            names=[f"{fixed(100 * x, 1).removesuffix('.0')} %" for x in curve.fractions],
+            at=curve.fractions,
             digits=3,
-            unit=f"share of all {curve.level}, logarithmic",
+            unit=f"share of all {curve.level}{LOGARITHMIC}",
         )
         for curve in curves
     ]
@@ -99,18 +107,19 @@ def _panel(
     series: dict[tuple[str, str], list[float]],
     *,
     places: Sequence[float],
-    names: Sequence[str],
+    at: Sequence[float],
     digits: int,
     unit: str,
 ) -> Panel:
+    names = [f"{fixed(100 * share, 1).removesuffix('.0')} %" for share in at]
     axis = axis_for([v for values in series.values() for v in values] + [0.0] + ([1.0] if digits else []), most=4)
     lines = tuple(
         Line(
             name,
             role,
             tuple(
-                Point(round(x, 2), axis.at(value), f"{name} {fixed(value, digits)} at {label}", value)
-                for x, value, label in zip(places, values, names, strict=True)
+                Point(round(x, 2), axis.at(value), f"{name} {fixed(value, digits)} at {label}", value, share)
+                for x, value, label, share in zip(places, values, names, at, strict=True)
                 if math.isfinite(value)
             ),
         )
@@ -118,4 +127,5 @@ def _panel(
     )
     step = max(1, math.ceil(len(names) / 5))
     ticks = tuple((round(x, 2), label) for x, label in zip(places[::-1], names[::-1], strict=True))[::step][::-1]
-    return Panel(title, lines, axis, ticks, unit)
+    value = lines[0].name if len(lines) == 1 else title.lower()
+    return Panel(title, lines, axis, ticks, unit, (unit.removesuffix(LOGARITHMIC), value))

@@ -1,6 +1,7 @@
 """What the panel of one component shows, for all components of a comparison, as JSON values for the scripts.
 
-Effects by example come from the sweeps; fates, role scores, patching rows and OV tests where there is a RolesResult.
+Effects by example come from the sweeps; fates, role scores, patching rows, OV tests and probes where there is a
+RolesResult.
 Components are named as everywhere ("L2H1"), matrices are packed (see `packing`), rows in the order of the names.
 """
 
@@ -15,8 +16,11 @@ from circuitkd.interventions.sweep_result import SweepResult
 from circuitkd.reports.packing import packed_matrix, significant
 from circuitkd.reports.wording import place_names
 from circuitkd.roles.fate_result import Fate, Side
+from circuitkd.roles.head_probes import HeadProbes
 from circuitkd.roles.ov import OvTest
 from circuitkd.roles.patching_result import ActivationPatching
+from circuitkd.roles.probe_sites import ProbeScores
+from circuitkd.roles.probes import ProbeResult
 from circuitkd.roles.result import ModelRoles, RolesResult
 
 
@@ -68,8 +72,24 @@ def _roles(model: ModelRoles) -> dict[str, Any]:
         },
         "ov": [_ov(name, test) for name, test in (("weights", model.ov), ("prompts", model.ov_on_prompts)) if test],
         "patching": _patching(model.patching) if model.patching else None,
+        "probes": _probes(model.probes, model.head_probes) if model.probes else None,
         "attribution": dict(zip(map(str, a.components), significant(a.mean), strict=True)),
     }
+
+
+def _probes(stream: ProbeResult, heads: HeadProbes | None) -> dict[str, Any]:
+    """Scores [target, layer] of the residual stream, and [target, head] of the heads' values where they were probed."""
+    found: dict[str, Any] = {"targets": stream.targets, "chance": significant(stream.chance), "stream": _scores(stream)}
+    if heads is None:
+        return found | {"heads": None}
+    names = {"names": [str(h) for h in heads.heads], "sources": [str(s) for s in heads.sources]}
+    return found | {"heads": names | _scores(heads)}
+
+
+def _scores(found: ProbeScores) -> dict[str, Any]:
+    """Scores [target, site], with mean and deviation of those of shuffled labels."""
+    matrices = {"score": found.scores, "control": found.control, "spread": found.control_std}
+    return {name: packed_matrix(values) for name, values in matrices.items()}
 
 
 def _ov(name: str, test: OvTest) -> dict[str, Any]:

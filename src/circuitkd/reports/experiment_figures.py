@@ -186,7 +186,7 @@ def _loss(
 
     def line(name: str, role: str, at: Sequence[float], values: Sequence[float]) -> Line:
         points = tuple(
-            Point(round(100 * s / last, 2), axis.at(v), f"{name}: {fixed(v, 3)} at step {s:.0f}", v)
+            Point(round(100 * s / last, 2), axis.at(v), f"{name}: {fixed(v, 3)} at step {s:.0f}", v, s)
             for s, v in zip(at, values, strict=True)
             if math.isfinite(v)
         )
@@ -197,4 +197,6 @@ def _loss(
         lines.append(line("mean", "mean", steps.tolist(), np.mean([read(r) for r in runs], axis=0).tolist()))
     ticks = tuple((round(100 * s / last, 2), f"{s:.0f}") for s in (0.0, last / 2, last))
     rows = tuple((r.seed, int(s), float(v)) for r in runs for s, v in zip(r.loss_steps, read(r), strict=True))
-    return LossPanel(Panel(condition, tuple(lines), axis, ticks, "step"), Data(("seed", "step", name), rows))
+    return LossPanel(
+        Panel(condition, tuple(lines), axis, ticks, "step", ("step", name)), Data(("seed", "step", name), rows)
+    )

@@ -8,6 +8,7 @@ to a model say so in `meta`, sequential colours come from the layout's `coloraxi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,7 @@ BIN = 5.0  # percent points
 _ALL_NAMES = 24  # above it an axis names layers only
 
 
+@cache
 def plotly_js() -> str:
     """The source of plotly.js that the installed package ships."""
     return str(get_plotlyjs())

@@ -1,7 +1,8 @@
 """The report: one HTML file that shows comparisons, opens from disk and never touches the network.
 
-Everything is inside: plotly.js from the installed package, our style and scripts, the figures as JSON. See `rendering`
-for what keeps it closed. Figures are drawn when they are scrolled to; circuits are SVG from the start.
+Everything is inside: our style and scripts, and compressed, plotly.js from the installed package and the figures as
+JSON. See `rendering` for what keeps it closed. Figures are drawn when they are scrolled to; circuits are SVG from the
+start, and with the tables they are all that a reader without scripts gets.
 
 Limit: attention patterns are the bulk of a page, so examples beyond `PATTERN_CHARACTERS` are left out, and the
 page says so.
@@ -12,19 +13,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from circuitkd.circuit_analysis import CircuitComparison
-from circuitkd.comparison.kept import best_matches
+from circuitkd.comparison.kept import best_matches, kept_components
 from circuitkd.comparison.result import Comparison, ExamplePatterns, MatchedPair
 from circuitkd.comparison.variants import BASELINE
+from circuitkd.components import Component
 from circuitkd.reports import circuit_tables, diagram, role_charts, role_tables, sides, strips, tables, wording
 from circuitkd.reports.drill_down import drill_down
 from circuitkd.reports.fate_diagram import SPAN, FateDiagram, fate_diagram
 from circuitkd.reports.figures import comparison_figures, plotly_js
+from circuitkd.reports.head_probe_figures import probed_targets
 from circuitkd.reports.packing import packed_patterns
-from circuitkd.reports.rendering import embedded, render_page, source, write_page
+from circuitkd.reports.rendering import as_json, compressed, render_page, source, write_page
 from circuitkd.reports.role_figures import ROWS, role_figures
 from circuitkd.reports.study_view import StudyView
 from circuitkd.roles.fate_result import KINDS
@@ -34,6 +40,7 @@ PATTERN_CHARACTERS = 2_500_000
 STRONGEST = 6
 _SCRIPTS = (
     *(
+        "unpack.js",
         "figures.js",
         "patterns.js",
         "pairs.js",
@@ -51,7 +58,7 @@ _SCRIPTS = (
 @dataclass(frozen=True)
 class Section:
     """One comparison as the templates draw it: `pair` and `task` are what the selectors offer, `shown` the
-    examples whose patterns are in the page."""
+    examples whose patterns are in the page, `states` which of the teacher's influential components are kept."""
 
     index: int
     c: Comparison
@@ -61,6 +68,7 @@ class Section:
     shown: tuple[ExamplePatterns, ...]
     pairs: tuple[MatchedPair, ...]
     strongest: tuple[MatchedPair, ...]
+    states: dict[Component, str]
     variants: tuple[tuple[str, dict[str, float]], ...]
     circuits: CircuitComparison | None
     roles: RolesResult | None
@@ -96,9 +104,10 @@ def render(
     if not comparisons and study is None:
         raise ValueError("no comparison to draw: pass the result of compare(), or several in a list")
     sections = _sections(comparisons, circuits, roles=roles)
+    plotly = plotly_js() if sections else ""
     return render_page(
         "page.html.j2",
-        scripts={"plotly": plotly_js(), "page": "\n".join(map(source, _SCRIPTS))},
+        scripts={"plotly": plotly, "page": "\n".join(map(source, _SCRIPTS))},
         title=title or _title(sections),
         sections=sections,
         study=study,
@@ -114,12 +123,20 @@ def render(
         pair_data=tables.pair_data,
         role_tables=role_tables,
         role_charts=role_charts,
+        probed_targets=probed_targets,
         fate_kinds=KINDS,
         fate_span=SPAN,
         ROWS=ROWS,
         BASELINE=BASELINE,
-        data=embedded([_data(section) for section in sections]),
+        plotly=_library(plotly),
+        data=compressed(as_json([_data(section) for section in sections])),
     )
+
+
+@cache
+def _library(plotly: str) -> Markup:
+    """Compressed once for all pages: it takes a fifth of a second."""
+    return compressed(plotly)
 
 
 def _sections(
@@ -132,7 +149,7 @@ def _sections(
         key = tables.pair_name(c), c.task
         seen[key] += 1
         task = c.task if seen[key] == 1 else f"{c.task} ({seen[key]})"
-        pairs = sorted(c.alignment.pairs, key=lambda p: -p.teacher_influence)
+        pairs, kept = sorted(c.alignment.pairs, key=lambda p: -p.teacher_influence), kept_components(c)
         described = next((found for found in roles if found.belongs_to(c)), None)
         made.append(
             Section(
@@ -144,6 +161,7 @@ def _sections(
                 shown=_within(c.patterns, budget),
                 pairs=tuple(pairs),
                 strongest=tuple(best_matches(pairs).values())[:STRONGEST],
+                states={found.teacher: found.state for found in kept.components} if kept else {},
                 variants=_variants(c.variants),
                 circuits=next((found for found in circuits if found.belongs_to(c)), None),
                 roles=described,

@@ -2,6 +2,9 @@
 
 A page forbids itself every request and every script but its own (a Content-Security-Policy of hashes). Text comes from
 Jinja templates that escape all of it, so names and prompts may hold any characters.
+
+What is large and no table (plotly.js, the figures' numbers) is embedded compressed, and unpacked by the browser itself
+(DecompressionStream, in browsers since 2023). A script that was unpacked runs because its hash is in the policy.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -24,7 +28,6 @@ from circuitkd.reports import wording
 from circuitkd.reports.terms import anchor
 
 _STYLES = ("style.css", "diagram.css", "roles.css", "sides.css", "study.css")
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 @cache
@@ -43,7 +46,7 @@ def templates() -> Environment:
 
 
 def render_page(template: str, *, scripts: Mapping[str, str], **values: Any) -> str:
-    """A template of a whole page as HTML, with the style sheets and these scripts in it."""
+    """A template of a whole page as HTML, with the style sheets; `scripts` are those that may run in it."""
     allowed = {"theme": source("theme.js")} | dict(scripts)
     return (
         templates()
@@ -71,15 +74,20 @@ def source(name: str) -> str:
     return (files("circuitkd.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
-def embedded(value: Any) -> Markup:
-    """JSON that can stand in a script element whatever its strings hold."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return Markup(text.translate(_ESCAPES))
+def compressed(text: str) -> Markup:
+    """The text in the zlib format and base64, for a script element that does not run, from which `unpacked` in
+    unpack.js reads it. The same text gives the same characters."""
+    return Markup(base64.b64encode(zlib.compress(text.encode(), level=9)).decode("ascii"))
+
+
+def as_json(value: Any) -> str:
+    """JSON without spaces. Raises ValueError for NaN and infinity."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def minus(text: str) -> str:
-    """Text with a typographic minus before its negative numbers."""
-    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+    """Text with a typographic minus before its negative numbers, and no line break before a percent sign."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text).replace(" %", "\u00a0%")
 
 
 def _policy(scripts: Iterable[str]) -> str:

@@ -24,7 +24,6 @@ SHOWN = 10
 DEPTH = ((0.0, "embedding"), (50.0, "half"), (100.0, "last layer"))
 SIDES = ("teacher", "student")
 UNIT_AXIS = Axis(0.0, 1.0, 0.2)
-Values = list[tuple[float, float, str]]
 
 
 def probe_panels(result: RolesResult) -> list[Panel]:
@@ -41,11 +40,14 @@ def lens_panels(result: RolesResult) -> list[Panel]:
     means: list[Line] = []
     for side, lens in zip(SIDES, (result.teacher.lens, result.student.lens), strict=True):
         ranks = [f"median rank {fixed(float(r), 1).removesuffix('.0')}" for r in np.median(lens.rank, axis=1)]
-        shares.append(_line(side, side, _by_layer(side, lens.layers, lens.top_share.tolist(), more=ranks)))
-        means.append(_line(side, side, _by_layer(side, lens.layers, lens.probability.mean(axis=1).tolist())))
+        shares.append(Line(side, side, _by_layer(side, lens.layers, lens.top_share.tolist(), notes=ranks)))
+        means.append(Line(side, side, _by_layer(side, lens.layers, lens.probability.mean(axis=1).tolist())))
     return [
-        Panel("Prompts with the answer on top, share", tuple(shares), UNIT_AXIS, DEPTH, "depth"),
-        Panel("Probability of the answer, mean", tuple(means), UNIT_AXIS, DEPTH, "depth"),
+        Panel(title, tuple(lines), UNIT_AXIS, DEPTH, "depth", ("layer", title.lower()))
+        for title, lines in (
+            ("Prompts with the answer on top, share", shares),
+            ("Probability of the answer, mean", means),
+        )
     ]
 
 
@@ -69,26 +71,30 @@ def _probe_panel(target: str, probes: Sequence[tuple[str, ProbeResult]]) -> Pane
     for side, p in probes:
         i = p.targets.index(target)
         start = float(p.embedding[i])
-        scores = [(0.0, start, f"{side}, embedding: {fixed(start)}"), *_by_layer(side, p.layers, p.scores[i].tolist())]
+        first = Point(0.0, UNIT_AXIS.at(start), f"{side}, embedding: {fixed(start)}", start, "embedding")
         spread = [f"± {fixed(float(s))} over shuffles" for s in p.control_std[i]]
-        shuffled = _by_layer(f"{side}, shuffled labels", p.layers, p.control[i].tolist(), more=spread)
-        lines += [_line(side, side, scores), _line("shuffled labels", side, shuffled, is_reference=True)]
-    measure = probes[0][1].measures[probes[0][1].targets.index(target)]
-    return Panel(f"{target[:1].upper()}{target[1:]}", tuple(lines), UNIT_AXIS, DEPTH, f"depth; {measure}")
+        name = f"{side}, shuffled labels"
+        shuffled = _by_layer(name, p.layers, p.control[i].tolist(), notes=spread)
+        scores = (first, *_by_layer(side, p.layers, p.scores[i].tolist()))
+        lines += [Line(side, side, _finite(scores)), Line(name, side, shuffled, is_reference=True)]
+    title, measure = f"{target[:1].upper()}{target[1:]}", probes[0][1].measures[probes[0][1].targets.index(target)]
+    return Panel(title, tuple(lines), UNIT_AXIS, DEPTH, f"depth; {measure}", ("layer", f"{target} ({measure})"))
 
 
-def _by_layer(name: str, layers: Sequence[int], values: Sequence[float], *, more: Sequence[str] = ()) -> Values:
-    """Depth in percent, value, and both in words, for each layer."""
-    extras = [f" ({text})" for text in more] or [""] * len(layers)
-    return [
-        (100 * (i + 1) / len(layers), value, f"{name}, layer {layer}: {fixed(value)}{extra}")
-        for i, (layer, value, extra) in enumerate(zip(layers, values, extras, strict=True))
-    ]
+def _by_layer(
+    name: str, layers: Sequence[int], values: Sequence[float], *, notes: Sequence[str] = ()
+) -> tuple[Point, ...]:
+    """A point for each layer with a value, at its share of the depth."""
+    points = []
+    for i, (layer, value, note) in enumerate(zip(layers, values, notes or [""] * len(layers), strict=True)):
+        title = f"{name}, layer {layer}: {fixed(value)}{f' ({note})' if note else ''}"
+        depth = round(100 * (i + 1) / len(layers), 2)
+        points.append(Point(depth, UNIT_AXIS.at(value), title, value, layer, note))
+    return _finite(points)
 
 
-def _line(name: str, role: str, values: Values, *, is_reference: bool = False) -> Line:
-    points = tuple(Point(round(x, 2), UNIT_AXIS.at(v), title, v) for x, v, title in values if math.isfinite(v))
-    return Line(name, role, points, is_reference)
+def _finite(points: Sequence[Point]) -> tuple[Point, ...]:
+    return tuple(p for p in points if math.isfinite(p.value))
 
 
 def _marks(side: str, found: LogitAttribution) -> tuple[Mark, ...]:

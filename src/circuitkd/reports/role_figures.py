@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitkd.reports.figures import Spec, base_layout
+from circuitkd.reports.head_probe_figures import head_probe_figures
 from circuitkd.reports.label_places import place_labels
 from circuitkd.reports.packing import significant
 from circuitkd.reports.wording import fixed, place_names
@@ -46,7 +47,7 @@ def role_figures(result: RolesResult) -> dict[str, Any]:
         found[f"contributions-{name}"] = {
             view: contributions(side.contributions, view=view, reach=largest[view]) for view in largest
         }
-    return found
+    return found | head_probe_figures(result)
 
 
 def strongest_rows(patching: ActivationPatching, *, heads: bool = False) -> list[int]:
@@ -97,7 +98,9 @@ def plane(found: MlpPlane) -> Spec:
     """Mean outputs of two MLPs at each position in two dimensions; both in one plane, or each in its own."""
     both = (found.teacher_points, found.student_points)
     names = place_names(found.positions)
-    layout = base_layout(height=480, meta={}) | {"showlegend": True}
+    unit = "unit of the residual stream"
+    meta = {"axes": [f"axis 2 ({unit})", f"axis 1 ({unit})"], "columns": ["token"]}
+    layout = base_layout(height=480, meta=meta) | {"showlegend": True}
     if found.is_shared:
         layout |= _plane_axes(np.concatenate(both), found.explained[0], number="")
         where = _places(np.concatenate(both), [*names, *names], share=1.0)
@@ -126,15 +129,15 @@ def robustness(found: Brittleness) -> Spec:
                 "mode": "lines+markers",
                 "x": list(range(len(model.retained))),
                 "y": significant(model.retained),
-                "text": gone,
+                "customdata": gone,
                 "name": side.capitalize(),
                 "meta": {"role": side},
                 "cliponaxis": False,
                 "marker": {"size": 7, "symbol": "circle" if side == "teacher" else "circle-open"},
-                "hovertemplate": f"%{{x}} ablated, last %{{text}}<br>%{{y:.1f}} % left<extra>{side}</extra>",
+                "hovertemplate": f"%{{x}} ablated, last %{{customdata}}<br>%{{y:.1f}} % left<extra>{side}</extra>",
             }
         )
-    layout = base_layout(height=340, meta={}) | {
+    layout = base_layout(height=340, meta={"columns": ["ablated last"]}) | {
         "xaxis": _axis("components ablated, most influential first", rangemode="tozero"),
         "yaxis": _axis("logit difference left, %", rangemode="tozero", showgrid=True),
         "showlegend": True,

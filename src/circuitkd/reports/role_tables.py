@@ -19,6 +19,18 @@ FATE_WORDS = {
     "repurposed": "its lookalike matters differently, or plays another role",
     "discarded": "nothing is alike, or what is alike does not matter or belongs to another",
 }
+FATE_COLUMNS = {
+    "teacher": "teacher component",
+    "student": "most similar student component",
+    "others": "other components",
+    "null": "largest similarity in untrained students",
+    "teacher_influence": "teacher influence (0 to 1)",
+    "student_influence": "student influence (0 to 1)",
+    "teacher_drop_percent": "teacher drop (%)",
+    "student_drop_percent": "student drop (%)",
+    "teacher_roles": "teacher roles",
+    "student_roles": "student roles",
+}
 ROLE_WORDS = {
     "previous token": "every word to the one before it",
     "first-token sink": "every word to the first one",
@@ -68,7 +80,8 @@ def fate_counts(fates: Fates) -> list[tuple[str, dict[str, int]]]:
 def fate_data(fates: Fates) -> Data:
     """All fates with their evidence."""
     table = fates.to_pandas()
-    return Data(tuple(table.columns), tuple(table.itertuples(index=False, name=None)))
+    columns = tuple(FATE_COLUMNS.get(name, name) for name in table.columns)
+    return Data(columns, tuple(table.itertuples(index=False, name=None)))
 
 
 def role_rows(result: RolesResult) -> list[RoleRow]:

@@ -168,9 +168,9 @@ def overview_sentence(comparisons: Sequence[Comparison]) -> str:
     ordered = sorted(found, key=lambda each: each[1].count / max(len(each[1].components), 1))
     least, most = (f"{kept_text(k)} on {c.task}" for c, k in (ordered[0], ordered[-1]))
     fragile = sum(drop_difference(c.robustness)[0] > 0 for c, _ in found)
-    of = f"{len(found)} task{'s' if len(found) > 1 else ''} that it is shown to do"
+    of = f"{fragile or 'none'} of the {len(found)} task{'s' if len(found) > 1 else ''} that it is shown to do"
     span = f"from {least} to {most}" if len(found) > 1 else most
-    return f"Of the teacher’s influential components the student keeps {span}. It is shown to be more fragile on {fragile} of {of}."
+    return f"Of the teacher’s influential components the student keeps {span}. It is shown to be more fragile on {of}."
 
 
 def _labels(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ def _rows(comparisons: Sequence[Comparison], kept: Sequence[Kept | None]) -> lis
         ),
     ]
     if any(c.robustness.slope for c in comparisons):
-        labels = ("Slope", "points per 0.1 of compression", "line: none")
+        labels = ("Slope", "points per 0.1 of compression", "line: as the teacher")
         made.append(_row(labels, [_slope(c) for c in comparisons], always=(0.0,)))
     return made
 
@@ -290,7 +290,6 @@ def _place_of(c: Comparison, kept: Kept | None) -> Callable[[Component], Place |
         pair, found = matches.get(component), known.get(component)
         if pair is None:
             return None
-        state = "" if found is None else "kept" if found.is_kept else "weak" if found.is_alike else "unlike"
-        return Place(pair, float(influences[pair.student]), state)
+        return Place(pair, float(influences[pair.student]), found.state if found else "")
 
     return place

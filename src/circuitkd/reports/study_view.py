@@ -65,7 +65,7 @@ def noise_panel(title: str, curve: NoiseCurve) -> Panel:
 
     def line(name: str, role: str, values: Sequence[float], *, is_reference: bool = False) -> Line:
         points = tuple(
-            Point(round(100 * std / last, 2), axis.at(v), f"{name} {fixed(v, 3)} at {at}", v)
+            Point(round(100 * std / last, 2), axis.at(v), f"{name} {fixed(v, 3)} at {at}", v, std)
             for std, v, at in zip(curve.stds, values, names, strict=True)
         )
         return Line(name, role, points, is_reference)
@@ -76,7 +76,8 @@ def noise_panel(title: str, curve: NoiseCurve) -> Panel:
         line("one standard deviation below", "score", below.tolist(), is_reference=True),
     )
     ticks = tuple((100 * i / 4, f"{last * i / 4:g}") for i in range(5))
-    return Panel(title, lines, axis, ticks, "standard deviation of the noise")
+    unit = "standard deviation of the noise"
+    return Panel(title, lines, axis, ticks, unit, (unit, "alignment (0 to 1)"))
 
 
 def _names(table: Table) -> int:

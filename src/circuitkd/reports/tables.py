@@ -38,8 +38,8 @@ class Data:
 def overview_rows(comparisons: Sequence[Comparison]) -> list[Row]:
     """One row of text for each comparison, all with the same keys in the same order.
 
-    Keys: pair (left out where all are of one pair), task, alignment, kept, similarity, agreement, shuffled null, random
-    student, logit difference, accuracy, gap, mean drop. Units: logits for the logit difference and its gap,
+    Keys: pair (left out where all are of one pair), task, kept, mean drop, alignment, similarity, agreement, shuffled
+    null, random student, logit difference, accuracy, gap. Units: logits for the logit difference and its gap,
     percent for accuracy and drops.
     """
     several = len({pair_name(c) for c in comparisons}) > 1
@@ -107,8 +107,9 @@ def _row(c: Comparison) -> Row:
     accuracy = [percent(100 * float(np.mean(s.accuracy)), 0) for s in (c.teacher_sweep, c.student_sweep)]
     return {
         "task": c.task,
-        "alignment": with_interval(alignment.score, alignment.interval, digits=3),
         "kept": kept_text(kept_components(c)),
+        "mean drop": f"{percent(c.robustness.teacher.mean_drop)} / {percent(c.robustness.student.mean_drop)}",
+        "alignment": with_interval(alignment.score, alignment.interval, digits=3),
         "similarity": fixed(alignment.mean_similarity, 3),
         "agreement": with_interval(alignment.mean_agreement, alignment.agreement_interval, digits=3),
         "shuffled null": with_interval(null.shuffled_mean, null.shuffled_interval, digits=3),
@@ -116,7 +117,6 @@ def _row(c: Comparison) -> Row:
         "logit difference": f"{fixed(c.performance.teacher.value)} / {fixed(c.performance.student.value)}",
         "accuracy": " / ".join(accuracy),
         "gap": estimate(c.performance.gap),
-        "mean drop": f"{percent(c.robustness.teacher.mean_drop)} / {percent(c.robustness.student.mean_drop)}",
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from circuitkd.comparison.kept import kept_components
 from circuitkd.comparison.performance import Estimate
 from circuitkd.comparison.result import Comparison, Null, Robustness
 
@@ -76,6 +77,18 @@ def headline(comparison: Comparison) -> str:
     if undone:
         return undone
     return f"{_kept(comparison)}, and {_fragility(comparison.robustness)}."
+
+
+def kept_sentence(comparison: Comparison) -> str:
+    """How many of the teacher's influential components the student kept; empty where that is not known or says little."""
+    kept = kept_components(comparison)
+    if kept is None or not kept.components or _not_shown_to_do(comparison):
+        return ""
+    number = len(kept.components)
+    return (
+        f"Of the teacher’s {number} influential component{'s' if number > 1 else ''} the student keeps {kept.count} "
+        f"({fixed(kept.expected, 1)} by chance)."
+    )
 
 
 def reached(null: Null) -> str:

@@ -3,7 +3,7 @@
 A job's folder holds its finished result, or the pieces that it goes on from. A finished result is taken when it is of
 this request (models' weights, data, options, version); so a study that was interrupted at any moment, run again, gives
 what it would have given. A job that fails is recorded with its reason, the others go on. Which jobs are done is read
-from their folders alone; `study.json` tells it to people and other programs.
+from their folders alone; `study.json`, written after each job, tells it to people and to `reading`.
 
 Limits: models are loaded to see whether results are theirs, also where all jobs are finished; results stay in memory
 until the study is done.
@@ -39,7 +39,7 @@ from circuitkd.studies.run_folders import (
 from circuitkd.studies.study_file import BUILT_ON_COMPARE, Job, PairSpec, Study, jobs
 from circuitkd.tasks.registry import load_task
 
-INDEX = "study.json"
+INDEX, FORMAT = "study.json", 1
 MEMORY = "out of memory: give this pair a dtype of bfloat16 in the study, or run it with a smaller --batch-size"
 
 
@@ -92,6 +92,7 @@ class Watch(Protocol):
 class _State:
     """How jobs are run, and what there is so far: `results`, `failures` and `taken` grow."""
 
+    study: Study
     root: Path
     machine: Machine
     overwrite: bool
@@ -127,15 +128,14 @@ def run_study(
     for name in [name for pair in study.pairs for name in (pair.teacher, pair.student)]:
         locate(name)
     with claimed(Path(folder)) as root:
-        state = _State(root, machine or Machine(), overwrite, watch, len(work))
+        state = _State(study, root, machine or Machine(), overwrite, watch, len(work))
+        _write_index(state)
         for pair in study.pairs:
             _run_pair(state, pair, [job for job in work if job.pair == pair])
             gc.collect()  # the models of a pair are gone before the next are loaded
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        run = StudyRun(study, state.results, tuple(state.failures), len(state.taken))
-        _write_index(root, run)
-    return run
+    return StudyRun(study, state.results, tuple(state.failures), len(state.taken))
 
 
 def _run_pair(state: _State, pair: PairSpec, work: Sequence[Job]) -> None:
@@ -147,6 +147,7 @@ def _run_pair(state: _State, pair: PairSpec, work: Sequence[Job]) -> None:
         prints = fingerprint(models[0]), fingerprint(models[1])
     except Exception as error:
         state.failures.extend(_failure(job, error) for job in work)
+        _write_index(state)
         return
     for job in work:
         state.step(f"{pair.name}, {job.task.key}: {job.analysis.kind}")
@@ -154,6 +155,7 @@ def _run_pair(state: _State, pair: PairSpec, work: Sequence[Job]) -> None:
             state.results[job.folder] = _finished(state, job, models, prints=prints)
         except Exception as error:
             state.failures.append(_failure(job, error))
+        _write_index(state)
 
 
 def _load(pair: PairSpec, machine: Machine) -> Pair:
@@ -205,14 +207,15 @@ def _failure(job: Job, error: Exception) -> Failure:
     return Failure(job, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-def _write_index(root: Path, run: StudyRun) -> None:
-    """Write `study.json`: the study, and what became of each job. Raises ValueError when it cannot be written."""
-    failed = {failure.job.folder: failure for failure in run.failures}
+def _write_index(state: _State) -> None:
+    """Write `study.json`: the study, and what became of each job so far. Raises ValueError when it cannot be written."""
+    failed = {failure.job.folder: failure for failure in state.failures}
     rows = [
-        {"folder": job.folder, "state": "failed" if job.folder in failed else "finished"}
-        | ({"reason": f.reason, "details": f.details} if (f := failed.get(job.folder)) else {})
-        for job in jobs(run.study)
+        {"folder": f.job.folder, "state": "failed", "reason": f.reason, "details": f.details}
+        if (f := failed.get(job.folder))
+        else {"folder": job.folder, "state": "finished" if job.folder in state.results else "waiting"}
+        for job in jobs(state.study)
     ]
-    record = {"format": 1, "study": run.study.model_dump(mode="json"), "jobs": rows, "software": software()}
-    with cannot_write(str(root / INDEX), way_out="free some space"):
-        write_atomically(root / INDEX, to_json(record).encode())
+    record = {"format": FORMAT, "study": state.study.model_dump(mode="json"), "jobs": rows, "software": software()}
+    with cannot_write(str(state.root / INDEX), way_out="free some space"):
+        write_atomically(state.root / INDEX, to_json(record).encode())

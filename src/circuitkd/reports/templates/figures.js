@@ -3,9 +3,6 @@
 
 const scaleColours = (scale = "--scale") => css(scale).split(",").map((colour) => colour.trim());
 
-/** Bytes of a base64 text. */
-const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-
 /** A packed matrix as rows of numbers, null where it had none. */
 function matrix(packed) {
   const [rows, columns] = packed.shape;

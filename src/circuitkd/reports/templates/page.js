@@ -1,7 +1,7 @@
 "use strict";
 // Ties a page together: which comparison is open, which pair is selected, which theme is on.
 
-const COMPARISONS = JSON.parse(document.getElementById("data").textContent);
+let COMPARISONS = []; // until they are unpacked
 
 class View {
   constructor(section, data) {
@@ -33,14 +33,14 @@ class View {
     element.plot = plot;
     this.plots[name] = plot;
     const side = name.split("-").at(-1);
-    if (name.startsWith("influence-")) {
+    if (/^(influence|head-probes)-/.test(name)) {
       plot.marks = () => this.cellMark(this.pair?.[side], plot.spec.layout.meta.heads);
       plot.onClick = (point) => this.inspect(side, point.text, element);
     } else if (name === "similarity") {
       plot.marks = () => this.matrixMark(plot.spec);
       plot.onClick = (point) => this.inspect("teacher", point.y, element);
     } else if (name === "robustness") {
-      plot.onClick = (point) => this.inspect(point.data.meta.role, point.text, element);
+      plot.onClick = (point) => this.inspect(point.data.meta.role, point.customdata, element);
     } else {
       plot.onClick = (point) => this.inspect(side, point.y, element);
     }
@@ -99,7 +99,7 @@ class View {
     this.pair = row ? { teacher: row.dataset.teacher, student: row.dataset.student, kind: row.dataset.kind } : { ...component, kind };
     this.table.mark(row);
     this.panel.show(this.pair);
-    for (const name of ["influence-teacher", "influence-student", "similarity"]) this.plots[name]?.refresh();
+    for (const name of Object.keys(this.plots).filter((key) => /^(influence|head-probes|similarity)/.test(key))) this.plots[name].refresh();
   }
 
   /** Open the panel of a component of one side; `opener` gets the focus back. */
@@ -136,12 +136,12 @@ class View {
     for (const { element, drawn } of Object.values(this.plots)) {
       if (!visible) waiting.unobserve(element);
       else if (drawn) Plotly.Plots.resize(element);
-      else waiting.observe(element);
+      else if (window.Plotly) waiting.observe(element);
     }
   }
 
   retheme(everything) {
-    for (const plot of Object.values(this.plots)) everything ? plot.draw() : plot.refresh();
+    for (const plot of Object.values(this.plots)) everything && window.Plotly ? plot.draw() : plot.refresh();
     if (this.pair) this.panel.show(this.pair);
   }
 }
@@ -190,18 +190,39 @@ function go(index) {
   open(index);
 }
 
-function followAddress() {
+/** The comparison that the address names, or else the one that is open, or else the first. */
+function addressed() {
   const target = /^#c(\d+)/.exec(location.hash);
-  open(target && sections[Number(target[1])] ? Number(target[1]) : Math.max(opened, 0));
-  if (target) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  return target && sections[Number(target[1])] ? Number(target[1]) : Math.max(opened, 0);
+}
+
+function followAddress() {
+  open(addressed());
+  if (/^#c\d/.test(location.hash)) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}
+
+/** Views need the numbers alone; then comes the library that draws figures. */
+async function start() {
+  COMPARISONS = JSON.parse(await unpacked("data"));
+  addEventListener("hashchange", followAddress);
+  followAddress();
+  run(await unpacked("plotly"));
+  views.get(opened)?.open(true);
 }
 
 document.querySelector(".overview")?.addEventListener("click", (event) => {
   const row = event.target.closest("[data-open]");
-  if (row && !event.target.closest("a")) location.hash = `#c${row.dataset.open}`;
+  if (!row || event.target.closest("a")) return;
+  location.hash = `#c${row.dataset.open}`;
+  followAddress();
 });
-addEventListener("hashchange", followAddress);
 addEventListener("beforeprint", () => views.get(opened)?.retheme(true));
 addEventListener("afterprint", () => views.get(opened)?.retheme(false));
 themeButton(() => views.forEach((view) => view.retheme(false)));
-followAddress();
+sections.forEach((section, i) => { section.hidden = i !== addressed(); }); // at once, so that nothing moves
+const ready = start();
+loadingUntil(ready);
+ready.catch((error) => {
+  document.documentElement.classList.add("undrawn");
+  throw error;
+});

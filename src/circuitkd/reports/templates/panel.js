@@ -48,7 +48,7 @@ class Panel {
     this.part(".told").replaceChildren(...this.fates(), ...this.others());
     this.drawPatterns();
     this.part(".details").replaceChildren(
-      ...[this.numbers(), this.effects(), this.roles(), this.patching(), this.tests()].filter(Boolean));
+      ...[this.numbers(), this.effects(), this.roles(), this.patching(), this.tests(), this.probes()].filter(Boolean));
   }
 
   float(opener) {
@@ -210,5 +210,39 @@ class Panel {
     })).filter(Boolean);
     if (!rows.length) return null;
     return this.block("Successor and copy test", "Share of words whose next member (or the word itself) is among the five tokens that the head’s output favours most.", this.table(rows, "Successor and copy test"));
+  }
+
+  /** What linear probes read from a head's values, or where it has none, from the stream of its layer. */
+  probes() {
+    const places = this.sides.map((side) => this.probed(side));
+    const names = [...new Set(places.flatMap((place) => place?.targets ?? []))];
+    if (!names.length) return null;
+    const rows = names.map((name) => {
+      const chances = new Set(places.filter((place) => place?.targets.includes(name)).map(({ targets, chance }) => number(chance[targets.indexOf(name)])));
+      return [`${name} (chance ${[...chances].join(", ")})`, ...places.map((place, i) => this.probeBar(this.sides[i], place, name))];
+    });
+    const read = [...new Set(places.filter(Boolean).map((place) => place.read))].join(" and ");
+    const shared = places.flatMap((place) => place?.source ?? []);
+    const whose = shared.length ? ` (those of ${shared.join(" and ")})` : "";
+    return this.block("Probes", `Score on held-out prompts, from 0 to 1, of what is read from ${read}${whose}; the tick is what shuffled labels give.`, this.table(rows, "Scores of linear probes"));
+  }
+
+  /** The probes that concern this side's component: their scores, the column, and what they read in words. */
+  probed(side) {
+    const { probes } = this.parts[side];
+    if (!probes) return null;
+    const name = this.pair[side];
+    const head = probes.heads ? probes.heads.names.indexOf(name) : -1;
+    if (head < 0) return { ...probes, ...probes.stream, column: Number(/\d+/.exec(name)[0]), read: "the residual stream after the attention of its layer" };
+    const source = probes.heads.sources[head];
+    return { ...probes, ...probes.heads, column: head, read: "the head’s value vectors", source: source === name ? null : source };
+  }
+
+  probeBar(side, place, name) {
+    const row = place ? place.targets.indexOf(name) : -1;
+    if (row < 0) return "left out";
+    const [score, control, spread] = ["score", "control", "spread"].map((which) => rowsOf(place[which])[row][place.column]);
+    const title = `score ${number(score)}; shuffled labels ${number(control)} \u00b1 ${number(spread)}`;
+    return element("span", { class: `score of-${side}`, style: `--v:${score};--t:${control}`, title }, number(score));
   }
 }

@@ -22,7 +22,7 @@ function pattern(packed, head) {
 
 /** Attention weights as a table: every position with every one that it may attend to. */
 function patternTable(tokens, weights) {
-  const rows = weights.flatMap((row, q) => row.flatMap((weight, k) => (weight > 0 ? [[q, tokens[q], k, tokens[k], weight]] : [])));
+  const rows = weights.flatMap((row, q) => row.flatMap((weight, k) => (weight > 0 ? [[q, tokens[q], k, tokens[k], Number(weight.toFixed(3))]] : [])));
   return { columns: ["query position", "query token", "key position", "key token", "attention weight (0 to 1)"], rows };
 }
 

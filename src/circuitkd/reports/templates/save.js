@@ -108,10 +108,10 @@ function plotTable({ data, layout }) {
   const matched = data.find((trace) => trace.meta?.role === "matched");
   const value = layout.coloraxis?.colorbar?.title?.text || "value";
   const more = layout.meta?.columns ?? [];
-  const rows = data.filter((trace) => trace !== matched).flatMap((trace) => {
+  const rows = data.filter((trace) => trace.hoverinfo !== "skip").flatMap((trace) => {
     const extra = (point) => (Array.isArray(point) ? point : point === undefined ? [] : [point]).map(unescaped);
     if (!trace.z) return trace.x.map((x, i) => [trace.name ?? "", x, trace.y[i], ...extra(trace.customdata?.[i])]);
-    const z = trace.z.int16 ? matrix(trace.z) : trace.z;
+    const z = trace.z.int16 ? matrix(trace.z).map((row) => row.map((cell) => cell && Number(cell.toPrecision(4)))) : trace.z;
     return z.flatMap((row, r) => row.flatMap((cell, c) => {
       if (cell === null) return [];
       const place = Array.isArray(trace.text) ? [trace.text[r][c]] : [trace.y?.[r] ?? r, trace.x?.[c] ?? c];
@@ -122,14 +122,13 @@ function plotTable({ data, layout }) {
   const heat = data.some((trace) => trace.z);
   const first = !heat ? ["series", ofColumns, ofRows]
     : Array.isArray(data[0].text) ? ["component", value] : [ofRows, ofColumns, value];
-  const columns = [...first, ...more, ...(matched ? ["matched pair"] : [])];
-  const width = Math.max(columns.length, ...rows.map((row) => row.length));
-  return { columns: Array.from({ length: width }, (_, i) => columns[i] ?? `value ${i + 1}`), rows };
+  return { columns: [...first, ...more, ...(matched ? ["matched pair"] : [])], rows };
 }
 
 async function svgOf(figure) {
   const plot = figure.querySelector(".plot")?.plot;
   if (plot) {
+    await ready;
     if (!plot.drawn) plot.draw();
     const { clientWidth: width, clientHeight: height } = plot.element;
     const layout = { ...plot.element.layout, paper_bgcolor: css("--surface"), autosize: false, width, height };
@@ -176,4 +175,4 @@ function saveButtons(figure, within = figure) {
   figure.prepend(bar);
 }
 
-document.querySelectorAll("figure[data-save], figure:has(> .plot)").forEach((figure) => saveButtons(figure));
+document.querySelectorAll("figure[data-save], figure > .plot").forEach((found) => saveButtons(found.closest("figure")));
