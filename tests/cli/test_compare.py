@@ -37,6 +37,12 @@ main()
 """
 
 
+def left_behind(folder):
+    """A piece as of a run that was killed after its result was written."""
+    (folder / "partial").mkdir()
+    (folder / "partial" / "0123456789abcdef-0123456789abcdef.safetensors").write_bytes(b"")
+
+
 def test_a_single_task(run, models, tmp_path):
     found = run("compare", models / "big", models / "small", "--task", "ioi", "--n", 6, "--output-dir", "out")
     assert found.code == 0
@@ -49,8 +55,9 @@ def test_a_single_task(run, models, tmp_path):
     assert (saved.task, saved.performance.n, saved.manifest["task_seed"]) == ("ioi", 6, "0")
     assert f"{saved.alignment.score:.3f}" in found.stdout
     assert saved.alignment.null.random_score is not None
+    left_behind(Path("out"))
     again = run("compare", models / "big", models / "small", "--task", "ioi", "--n", 6, "--output-dir", "out", "--json")
-    assert "taken from out: it holds this result already" in again.stderr
+    assert "taken from out: it holds this result already" in again.stderr and not Path("out/partial").exists()
     assert again.json["alignment"]["score"] == saved.alignment.score
     other = run("compare", models / "big", models / "other", "--task", "ioi", "--n", 6, "--output-dir", "out")
     assert other.code == 2

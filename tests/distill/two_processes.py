@@ -33,7 +33,7 @@ def train(folder: str, size: str, accumulation: str) -> None:
         metrics = trainer.evaluate()
         if trainer.is_world_process_zero():
             losses = [e["loss"] for e in trainer.state.log_history if "loss" in e]
-            terms = [e.get(name) for e in trainer.state.log_history for name in TERMS if "loss" in e]
+            terms = [e[name] for e in trainer.state.log_history for name in TERMS if "loss" in e and name in e]
             kept = {k: metrics[k] for k in ("eval_accuracy", "eval_ce", "eval_cka") if k in metrics}
             record = {"losses": losses, "terms": terms, "metrics": kept, "identical": trainer.untouched.identical}
             Path(folder, f"{name}.json").write_text(json.dumps(record))

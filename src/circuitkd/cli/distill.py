@@ -157,18 +157,16 @@ def distilled(
 
     identity = identity_of((fingerprint(pair[0]), fingerprint(pair[1])), task, options=repr(options))
     found = runs.finished(root, ExperimentResult, identity, overwrite=overwrite)
-    if found is not None:
-        return found
-
-    hf_logging.disable_progress_bar()
-    distill_students.forget_states(root)
-    keep = distill_students.keeper(root, identity, seed=options.seeds[0])
-    result = run_experiment(*pair, task, options=options, execution=execution, keep=keep)
-    request = {runs.REQUEST: json_module.dumps(identity, ensure_ascii=False)}
-    result = replace(result, manifest=result.manifest | request)
-    result.save(root)
-    runs.clear(root / "partial")
-    return result
+    if found is None:
+        hf_logging.disable_progress_bar()
+        distill_students.forget_states(root)
+        keep = distill_students.keeper(root, identity, seed=options.seeds[0])
+        found = run_experiment(*pair, task, options=options, execution=execution, keep=keep)
+        request = {runs.REQUEST: json_module.dumps(identity, ensure_ascii=False)}
+        found = replace(found, manifest=found.manifest | request)
+        found.save(root)
+    runs.clear(root / "partial")  # also what a run left that was killed between its result and here
+    return found
 
 
 def show(root: Path, result: ExperimentResult, *, json: bool) -> None:

@@ -113,22 +113,21 @@ def compare_into(
 
     identity = request.identity(pair)
     found = finished(folder, Comparison, identity, overwrite=overwrite)
-    if found is not None:
-        return found
     pieces = partial or folder / "partial"
-    result = compare(
-        *pair,
-        request.task,
-        ablation=request.ablation,
-        options=request.options,
-        execution=replace(execution, folder=pieces),
-    )
-    facts = {REQUEST: json.dumps(identity, ensure_ascii=False), "task_seed": str(request.seed)}
-    result = replace(result, manifest=result.manifest | facts)
-    result.save(folder)
+    if found is None:
+        found = compare(
+            *pair,
+            request.task,
+            ablation=request.ablation,
+            options=request.options,
+            execution=replace(execution, folder=pieces),
+        )
+        facts = {REQUEST: json.dumps(identity, ensure_ascii=False), "task_seed": str(request.seed)}
+        found = replace(found, manifest=found.manifest | facts)
+        found.save(folder)
     if partial is None:
-        clear(pieces)
-    return result
+        clear(pieces)  # also those of a run that was killed between its result and here
+    return found
 
 
 def keep(
